@@ -1,0 +1,1 @@
+//! `checker`: validates a running `kv` over HTTP.

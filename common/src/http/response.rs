@@ -1,0 +1,88 @@
+//! A response as a handler builds it. Framing, `Date` and `Connection` are the engine's.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+/// What a handler answers.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: StatusCode,
+    /// The `Content-Type`, absent when there is no body.
+    pub content_type: Option<&'static str>,
+    /// Further header fields. Names and values must hold no control characters.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The body; the engine leaves it out for HEAD, 204 and 304.
+    pub body: Body,
+}
+
+/// The bytes of a response's body.
+#[derive(Debug)]
+pub enum Body {
+    /// No body.
+    Empty,
+    /// Bytes that live as long as the program.
+    Static(&'static [u8]),
+    /// Bytes built for this answer.
+    Bytes(Vec<u8>),
+}
+
+impl Response {
+    /// A response without a body.
+    pub fn new(status: StatusCode) -> Self {
+        Response { status, content_type: None, headers: Vec::new(), body: Body::Empty }
+    }
+
+    /// A response with a body of the given media type.
+    pub fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Self {
+        Response { status, content_type: Some(content_type), headers: Vec::new(), body: body.into() }
+    }
+
+    /// A response of media type `application/json`; `body` is JSON text.
+    pub fn json(status: StatusCode, body: impl Into<Body>) -> Self {
+        Response::with_body(status, "application/json", body)
+    }
+
+    /// The same response with one more header field.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl Body {
+    /// The body's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Body::Empty => &[],
+            Body::Static(bytes) => bytes,
+            Body::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Body::Static(text.as_bytes())
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(bytes: &'static [u8]) -> Self {
+        Body::Static(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Body::Bytes(bytes)
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Body::Bytes(text.into_bytes())
+    }
+}

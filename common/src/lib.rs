@@ -1,0 +1,3 @@
+//! What `kv` and `checker` both need and neither owns.
+
+pub mod http;

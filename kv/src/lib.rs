@@ -1,0 +1,1 @@
+//! `kv`: JSON values under string keys over HTTP.
