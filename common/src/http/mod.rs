@@ -1,10 +1,37 @@
 //! The HTTP/1.1 engine: a thread pool over ready connections.
+//!
+//! One epoll set is shared by all workers and reports each connection once until it is armed
+//! again (`EPOLLONESHOT`), so the kernel is the job queue: a worker takes a connection that has
+//! bytes, owns it until it has answered what is whole, and takes the next. An idle connection
+//! costs no thread, and a slow one costs nothing until its bytes come.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `parse`, `chunked`, `decode` | bytes to requests, pure |
+//! | `encode` | responses to bytes, pure |
+//! | `connection`, `reply` | the state of one connection, and who may move it on |
+//! | `worker` | the event loop and the calls of the service |
+//! | `acceptor`, `keeper` | new connections, deadlines, the graceful stop |
+//! | `engine`, `server` | what the threads share, start and stop |
 
+mod acceptor;
+mod chunked;
+mod connection;
+mod decode;
+mod encode;
+mod engine;
+mod keeper;
+mod limits;
+mod parse;
+mod reply;
 mod request;
 mod response;
 mod server;
+mod worker;
 
 pub use ::http::{Method, StatusCode};
+pub use limits::{Limits, Refusal};
+pub use reply::Reply;
 pub use request::{Headers, Request};
 pub use response::{Body, Response};
-pub use server::{BindError, Limits, Reply, Running, Server, Service};
+pub use server::{BindError, Running, Server, Service};

@@ -35,8 +35,17 @@ impl Response {
     }
 
     /// A response with a body of the given media type.
-    pub fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Self {
-        Response { status, content_type: Some(content_type), headers: Vec::new(), body: body.into() }
+    pub fn with_body(
+        status: StatusCode,
+        content_type: &'static str,
+        body: impl Into<Body>,
+    ) -> Self {
+        Response {
+            status,
+            content_type: Some(content_type),
+            headers: Vec::new(),
+            body: body.into(),
+        }
     }
 
     /// A response of media type `application/json`; `body` is JSON text.

@@ -1,0 +1,78 @@
+//! A response, to bytes (RFC 9112, section 4).
+
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+
+use super::decode::Terms;
+use super::parse::Version;
+use super::{Refusal, Response};
+
+/// Sent when a client waits for it before it sends a body (RFC 9110, section 10.1.1).
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Appends the response to `out`. `keep_alive` says whether the connection goes on afterwards.
+pub(super) fn response(out: &mut Vec<u8>, response: &Response, terms: Terms, keep_alive: bool) {
+    let status = response.status;
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    if let Some(content_type) = response.content_type {
+        field(out, "Content-Type", content_type);
+    }
+    // RFC 9110, section 8.6: neither 204 nor 304 says a length here, for neither has a body.
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let body = response.body.as_bytes();
+    if !bodiless {
+        field(out, "Content-Length", itoa::Buffer::new().format(body.len()));
+    }
+    for (name, value) in &response.headers {
+        field(out, name, value);
+    }
+    match (terms.version, keep_alive) {
+        (_, false) => field(out, "Connection", "close"),
+        (Version::Http10, true) => field(out, "Connection", "keep-alive"),
+        (Version::Http11, true) => {}
+    }
+    date(out);
+    out.extend_from_slice(b"\r\n\r\n");
+    if !bodiless && !terms.head_only {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends the engine's own answer, after which the connection closes. The request's terms are
+/// not known.
+pub(super) fn refusal(out: &mut Vec<u8>, refusal: Refusal) {
+    let terms = Terms { head_only: false, version: Version::Http11, keep_alive: false };
+    response(out, &refusal.response(), terms, false);
+}
+
+/// One field, with the line end before it, so that the last one needs none behind it.
+fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    // A line end in a value would start a field of the client's choice.
+    debug_assert!(!value.bytes().any(|byte| byte.is_ascii_control()), "{name}: {value:?}");
+    out.extend(value.bytes().filter(|byte| !byte.is_ascii_control()));
+}
+
+/// The `Date` field; formatted once a second on each thread.
+fn date(out: &mut Vec<u8>) {
+    thread_local! {
+        static CACHED: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    CACHED.with_borrow_mut(|(cached, text)| {
+        if *cached != second || text.is_empty() {
+            *text = httpdate::fmt_http_date(now);
+            *cached = second;
+        }
+        out.extend_from_slice(b"\r\nDate: ");
+        out.extend_from_slice(text.as_bytes());
+    });
+}

@@ -1,0 +1,276 @@
+//! One request head, from bytes to what it means. Pure: no I/O, no state.
+//!
+//! RFC 9112, read strictly: what two readers could read in two ways is refused, for a request
+//! that a proxy and this server frame differently smuggles another one past the proxy.
+
+use std::mem::MaybeUninit;
+
+use http::Method;
+use httparse::Header;
+
+use super::limits::{HEADERS_MAX, Refusal};
+use super::{Headers, Limits};
+
+/// Room for the header fields of one head.
+pub(super) type Fields<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX];
+
+/// A parsed head.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) headers: Headers<'a>,
+    pub(super) framing: Framing,
+    pub(super) version: Version,
+    pub(super) keep_alive: bool,
+    pub(super) expects_continue: bool,
+}
+
+/// How long the body is (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes; 0 without a `Content-Length`.
+    Length(usize),
+    /// Until the last chunk.
+    Chunked,
+}
+
+/// The versions that are spoken here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    Http10,
+    Http11,
+}
+
+/// The head's fields that decide about framing and the connection, collected in one pass.
+#[derive(Default)]
+struct Control<'b> {
+    hosts: usize,
+    host: &'b [u8],
+    length: Option<&'b [u8]>,
+    lengths: usize,
+    coding: Option<&'b [u8]>,
+    codings: usize,
+    close: bool,
+    keep_alive: bool,
+    expect: Option<&'b [u8]>,
+}
+
+/// Parses a whole head, from its request line to the empty line.
+pub(super) fn head<'a, 'b: 'a>(
+    bytes: &'b [u8],
+    fields: &'a mut Fields<'b>,
+    limits: &Limits,
+) -> Result<Head<'a>, Refusal> {
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(bytes, fields) {
+        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+        Ok(_) => return Err(Refusal::Malformed("The request head is malformed")),
+        Err(error) => return Err(refusal(error, bytes)),
+    }
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(Refusal::Malformed("The request line is malformed"));
+    };
+    if target.len() > limits.target_bytes_max {
+        return Err(Refusal::TargetTooLong(limits.target_bytes_max));
+    }
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    let method = Method::from_bytes(method.as_bytes())
+        .map_err(|_| Refusal::Malformed("The method is malformed"))?;
+    let (path, query) = split_target(&method, target)?;
+    let control = Control::collect(parsed.headers);
+    control.check_host(version)?;
+    Ok(Head {
+        framing: control.framing(version, limits)?,
+        expects_continue: control.expects_continue(version)?,
+        keep_alive: control.keeps_alive(version),
+        method,
+        path,
+        query,
+        headers: Headers::new(parsed.headers),
+        version,
+    })
+}
+
+/// What a parse error means to the client.
+fn refusal(error: httparse::Error, bytes: &[u8]) -> Refusal {
+    match error {
+        httparse::Error::HeaderName => Refusal::Malformed("A header name is malformed"),
+        httparse::Error::HeaderValue => Refusal::Malformed("A header value is malformed"),
+        httparse::Error::NewLine => Refusal::Malformed("A line of the head ends in a bare CR"),
+        httparse::Error::TooManyHeaders => Refusal::TooManyHeaders(HEADERS_MAX),
+        httparse::Error::Version if names_http_version(bytes) => Refusal::UnknownVersion,
+        httparse::Error::Version => Refusal::Malformed("The HTTP version is malformed"),
+        httparse::Error::Token => Refusal::Malformed("The request line is malformed"),
+        httparse::Error::Status => Refusal::Malformed("The request head is malformed"),
+    }
+}
+
+/// Whether the request line ends in `HTTP/digit.digit` (RFC 9112, section 2.3).
+fn names_http_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|&byte| byte == b'\r').find(|line| !line.trim_ascii().is_empty());
+    let version = line.and_then(|line| line.rsplit(|&byte| byte == b' ').next());
+    matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// Origin-form, absolute-form and `*` (RFC 9112, section 3.2); CONNECT is for proxies.
+fn split_target<'b>(
+    method: &Method,
+    target: &'b str,
+) -> Result<(&'b str, Option<&'b str>), Refusal> {
+    if target == "*" && method == Method::OPTIONS {
+        return Ok((target, None));
+    }
+    if target.contains('#') {
+        return Err(Refusal::Malformed("The request target has a fragment"));
+    }
+    let origin = if target.starts_with('/') { target } else { origin_of_absolute(target)? };
+    Ok(match origin.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (origin, None),
+    })
+}
+
+/// The path and query of `http://authority/path?query`.
+fn origin_of_absolute(target: &str) -> Result<&str, Refusal> {
+    const REFUSED: Refusal = Refusal::Malformed("The request target is malformed");
+    let (scheme, rest) = target.split_once("://").ok_or(REFUSED)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(REFUSED);
+    }
+    match rest.find(['/', '?']) {
+        Some(0) | None if rest.is_empty() || rest.starts_with(['/', '?']) => Err(REFUSED),
+        Some(at) if rest[at..].starts_with('/') => Ok(&rest[at..]),
+        Some(_) => Err(REFUSED),
+        None => Ok("/"),
+    }
+}
+
+impl<'b> Control<'b> {
+    fn collect(fields: &[Header<'b>]) -> Self {
+        let mut control = Control::default();
+        for field in fields {
+            let (name, value) = (field.name, field.value);
+            match name.len() {
+                4 if name.eq_ignore_ascii_case("host") => {
+                    control.hosts += 1;
+                    control.host = value;
+                }
+                6 if name.eq_ignore_ascii_case("expect") => control.expect = Some(value),
+                10 if name.eq_ignore_ascii_case("connection") => control.connection(value),
+                14 if name.eq_ignore_ascii_case("content-length") => {
+                    control.lengths += 1;
+                    control.length = Some(value);
+                }
+                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                    control.codings += 1;
+                    control.coding = Some(value);
+                }
+                _ => {}
+            }
+        }
+        control
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',') {
+            let option = option.trim_ascii();
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// RFC 9112, section 3.2: exactly one on 1.1, and none or one on 1.0.
+    fn check_host(&self, version: Version) -> Result<(), Refusal> {
+        match (version, self.hosts) {
+            (Version::Http11, 0) => return Err(Refusal::Malformed("The Host header is missing")),
+            (_, 0 | 1) => {}
+            _ => return Err(Refusal::Malformed("More than one Host header")),
+        }
+        let allowed = |byte: &u8| {
+            byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte) || *byte >= 0x80
+        };
+        if self.host.iter().all(allowed) {
+            Ok(())
+        } else {
+            Err(Refusal::Malformed("The Host header is malformed"))
+        }
+    }
+
+    /// RFC 9112, section 6.
+    fn framing(&self, version: Version, limits: &Limits) -> Result<Framing, Refusal> {
+        match (self.coding, self.length) {
+            (Some(_), Some(_)) => {
+                Err(Refusal::Malformed("Content-Length and Transfer-Encoding together"))
+            }
+            (Some(coding), None) => self.chunked(coding, version),
+            (None, Some(_)) if self.lengths > 1 => {
+                Err(Refusal::Malformed("More than one Content-Length"))
+            }
+            (None, Some(length)) => content_length(length, limits.body_bytes_max),
+            (None, None) => Ok(Framing::Length(0)),
+        }
+    }
+
+    fn chunked(&self, coding: &[u8], version: Version) -> Result<Framing, Refusal> {
+        if version == Version::Http10 {
+            return Err(Refusal::Malformed("Transfer-Encoding in an HTTP/1.0 request"));
+        }
+        if self.codings > 1 {
+            return Err(Refusal::Malformed("More than one Transfer-Encoding"));
+        }
+        let mut codings = coding.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        let last = codings.next_back().unwrap_or_default();
+        if !last.eq_ignore_ascii_case(b"chunked") {
+            // A request whose last coding is not chunked has no end that one could find.
+            return Err(if coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked") {
+                Refusal::Malformed("chunked is not the last transfer coding")
+            } else {
+                Refusal::UnknownTransferCoding
+            });
+        }
+        match codings.next() {
+            None => Ok(Framing::Chunked),
+            Some(first) if first.is_empty() || first.eq_ignore_ascii_case(b"chunked") => {
+                Err(Refusal::Malformed("The Transfer-Encoding is malformed"))
+            }
+            Some(_) => Err(Refusal::UnknownTransferCoding),
+        }
+    }
+
+    /// RFC 9110, section 10.1.1: a 1.0 client's expectation is ignored.
+    fn expects_continue(&self, version: Version) -> Result<bool, Refusal> {
+        match (version, self.expect) {
+            (Version::Http10, _) | (_, None) => Ok(false),
+            (Version::Http11, Some(value)) if value.eq_ignore_ascii_case(b"100-continue") => {
+                Ok(true)
+            }
+            (Version::Http11, Some(_)) => Err(Refusal::UnknownExpectation),
+        }
+    }
+
+    /// RFC 9112, section 9.3.
+    fn keeps_alive(&self, version: Version) -> bool {
+        match version {
+            Version::Http11 => !self.close,
+            Version::Http10 => self.keep_alive && !self.close,
+        }
+    }
+}
+
+/// Digits only; a number too large for any limit is too large, not malformed.
+fn content_length(value: &[u8], body_bytes_max: usize) -> Result<Framing, Refusal> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::Malformed("The Content-Length is malformed"));
+    }
+    let length = value
+        .iter()
+        .try_fold(0usize, |sum, digit| sum.checked_mul(10)?.checked_add(usize::from(digit - b'0')));
+    match length {
+        Some(length) if length <= body_bytes_max => Ok(Framing::Length(length)),
+        _ => Err(Refusal::BodyTooLarge(body_bytes_max)),
+    }
+}

@@ -1,0 +1,52 @@
+//! The right to answer a request.
+
+use std::sync::Arc;
+
+use super::connection::Slot;
+use super::{Refusal, Response};
+
+/// The right to answer one request, once, from any thread, now or later.
+///
+/// Dropped unsent, also by a panic, it answers 500 and closes the connection, so that no client
+/// waits for ever.
+#[must_use = "a reply that is dropped unsent answers 500"]
+pub struct Reply {
+    slot: Arc<Slot>,
+    generation: u32,
+    buffer: Vec<u8>,
+    sent: bool,
+}
+
+impl Reply {
+    pub(super) fn new(slot: Arc<Slot>, generation: u32, buffer: Vec<u8>) -> Self {
+        Reply { slot, generation, buffer, sent: false }
+    }
+
+    /// An empty buffer to build a body in. It is used again after the answer, so that a small
+    /// answer allocates nothing.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Sends the answer. Sent from within `Service::call` it leaves with the worker's next write;
+    /// sent from elsewhere it is written at once, as far as the client takes it. Nothing happens
+    /// when the client has gone.
+    pub fn send(mut self, response: Response) {
+        self.sent = true;
+        self.slot.answer(self.generation, response, true);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.sent {
+            self.slot.answer(self.generation, Refusal::Failed.response(), false);
+        }
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply").field("slot", &self.slot.index).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,279 @@
+//! The workers: each takes a connection that is ready, moves it on as far as it goes, and waits
+//! for the next.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::StatusCode;
+use rustix::event::epoll;
+
+use super::connection::{
+    BUFFER_KEPT_BYTES_MAX, Connection, Exchange, Phase, Slot, SlotState, access,
+    index_and_generation,
+};
+use super::decode::{Advance, Decoder, Terms};
+use super::engine::{Core, Slots};
+use super::limits::Refusal;
+use super::{Reply, Request, Service, encode};
+
+/// The event that ends the workers.
+pub(super) const STOP: u64 = u64::MAX;
+
+/// Events taken from the kernel at once; few, so that one worker does not hold many connections
+/// while another has nothing to do.
+const EVENTS_MAX: usize = 16;
+/// Bytes read from a connection at once.
+const INPUT_BYTES: usize = 64 << 10;
+
+pub(super) struct Worker<S> {
+    pub(super) core: Arc<Core>,
+    pub(super) slots: Arc<Slots>,
+    pub(super) service: Arc<S>,
+    /// What was just read; a request that came whole is handled right here.
+    input: Vec<u8>,
+    out: Vec<u8>,
+    spare: Vec<u8>,
+}
+
+/// Who has the request now.
+enum Called {
+    Answered { keep_alive: bool, output_bytes: usize },
+    Parked,
+}
+
+/// Why a worker leaves a connection for now.
+enum Pause {
+    /// The next request is not whole.
+    Incomplete {
+        send_continue: bool,
+    },
+    /// Others have their turn, or the client its time to read.
+    Yielded,
+    /// The reply comes later.
+    Parked,
+    /// The answer just given was the last.
+    LastAnswer,
+    Refused(Refusal),
+}
+
+impl<S: Service> Worker<S> {
+    pub(super) fn new(core: Arc<Core>, slots: Arc<Slots>, service: Arc<S>) -> Self {
+        let input = vec![0; INPUT_BYTES];
+        Worker { core, slots, service, input, out: Vec::new(), spare: Vec::new() }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            if let Err(error) = self.core.poller.wait(&mut events) {
+                log::error!("a worker cannot wait for connections and ends: {error}");
+                return;
+            }
+            for event in &events {
+                let data = event.data.u64();
+                if data == STOP {
+                    return;
+                }
+                let (index, generation) = index_and_generation(data);
+                let slots = Arc::clone(&self.slots);
+                if let Some(slot) = slots.get(index) {
+                    self.turn(slot, generation);
+                }
+            }
+        }
+    }
+
+    /// Moves one connection on.
+    fn turn(&mut self, slot: &Arc<Slot>, generation: u32) {
+        let mut state = slot.lock();
+        if state.generation != generation {
+            return;
+        }
+        let Some(connection) = &mut state.connection else { return };
+        match connection.phase {
+            Phase::Reading if connection.out.is_empty() => {}
+            Phase::Lingering { bytes_left } => {
+                return linger(&mut self.input, slot, &mut state, bytes_left);
+            }
+            Phase::Reading
+            | Phase::Calling
+            | Phase::Answered
+            | Phase::Parked
+            | Phase::Closing { .. } => return slot.settle(&mut state),
+        }
+        let mut inbox = std::mem::take(&mut connection.inbox);
+        let decoder = std::mem::take(&mut connection.decoder);
+        let mut fresh = 0;
+        if !connection.unseen {
+            match connection.read(&mut self.input) {
+                Ok(Some(0)) | Err(_) => return slot.close(&mut state),
+                Ok(Some(count)) if inbox.is_empty() => fresh = count,
+                Ok(Some(count)) => inbox.extend_from_slice(&self.input[..count]),
+                Ok(None) => {
+                    connection.inbox = inbox;
+                    connection.decoder = decoder;
+                    return slot.settle(&mut state);
+                }
+            }
+        }
+        std::mem::swap(&mut connection.out, &mut self.out);
+        drop(state);
+        self.serve(slot, generation, inbox, fresh, decoder);
+    }
+
+    /// Handles the requests in `inbox`, or else in the first `fresh` bytes of the worker's own
+    /// input, and leaves the connection in order.
+    fn serve(
+        &mut self,
+        slot: &Arc<Slot>,
+        generation: u32,
+        mut inbox: Vec<u8>,
+        fresh: usize,
+        mut decoder: Decoder,
+    ) {
+        let input = if inbox.is_empty() { &self.input[..fresh] } else { &inbox[..] };
+        let caller = Caller { slot, generation, service: &*self.service };
+        let (used, pause) = caller.requests(input, &mut decoder, &mut self.spare);
+        if inbox.is_empty() {
+            inbox.extend_from_slice(&self.input[used..fresh]);
+        } else {
+            inbox.drain(..used);
+        }
+        decoder.compact(&mut inbox);
+        let mut state = slot.lock();
+        let Some(connection) = &mut state.connection else { return };
+        connection.inbox = inbox;
+        connection.decoder = decoder;
+        connection.unseen = false;
+        match pause {
+            Pause::Incomplete { send_continue } => {
+                connection.await_request();
+                if send_continue {
+                    connection.out.extend_from_slice(encode::CONTINUE);
+                }
+            }
+            Pause::Yielded => {
+                connection.await_request();
+                connection.unseen = !connection.inbox.is_empty();
+            }
+            Pause::Parked => park(connection),
+            Pause::LastAnswer => connection.finish_exchange(),
+            Pause::Refused(refusal) => connection.refuse(refusal),
+        }
+        if !slot.account(connection) {
+            connection.refuse(Refusal::TooMuchBuffered);
+            slot.account(connection);
+        }
+        slot.settle(&mut state);
+        self.take_back(state.connection.as_mut());
+    }
+
+    /// The connection's buffer is the worker's again once it is empty.
+    fn take_back(&mut self, connection: Option<&mut Connection>) {
+        if let Some(connection) = connection.filter(|connection| connection.out.is_empty()) {
+            std::mem::swap(&mut connection.out, &mut self.out);
+        }
+        if self.out.capacity() > BUFFER_KEPT_BYTES_MAX {
+            self.out = Vec::new();
+        }
+    }
+}
+
+/// The handler has kept the reply: from here on whoever sends it looks after the connection. It
+/// may have been sent already.
+fn park(connection: &mut Connection) {
+    if connection.phase == Phase::Answered {
+        connection.finish_parked();
+    } else {
+        connection.phase = Phase::Parked;
+    }
+}
+
+/// Reads and drops what a refused client goes on sending, so that the answer reaches it: closing
+/// with bytes unread would reset the connection (RFC 9112, section 9.6).
+fn linger(scratch: &mut [u8], slot: &Slot, state: &mut SlotState, bytes_left: usize) {
+    let Some(connection) = &mut state.connection else { return };
+    match connection.read(scratch) {
+        Ok(Some(count @ 1..)) if count < bytes_left => {
+            connection.phase = Phase::Lingering { bytes_left: bytes_left - count };
+            slot.settle(state);
+        }
+        Ok(None) => slot.settle(state),
+        Ok(Some(_)) | Err(_) => slot.close(state),
+    }
+}
+
+/// The requests of one turn.
+struct Caller<'a, S> {
+    slot: &'a Arc<Slot>,
+    generation: u32,
+    service: &'a S,
+}
+
+impl<S: Service> Caller<'_, S> {
+    /// Handles what is whole in `input`, in order; says how many bytes that was.
+    fn requests(&self, input: &[u8], decoder: &mut Decoder, spare: &mut Vec<u8>) -> (usize, Pause) {
+        let limits = &self.slot.core.limits;
+        let (mut used, mut served) = (0, 0);
+        loop {
+            let advance = decoder
+                .advance(&input[used..], limits, |request, terms| self.call(request, terms, spare));
+            let called = match advance {
+                Advance::Complete { consumed, value } => {
+                    used += consumed;
+                    value
+                }
+                Advance::Incomplete { send_continue } => {
+                    return (used, Pause::Incomplete { send_continue });
+                }
+                Advance::Refused(refusal) => return (used, Pause::Refused(refusal)),
+            };
+            served += 1;
+            match called {
+                Called::Parked => return (used, Pause::Parked),
+                Called::Answered { keep_alive: false, .. } => return (used, Pause::LastAnswer),
+                Called::Answered { .. } if used == input.len() => {
+                    return (used, Pause::Incomplete { send_continue: false });
+                }
+                Called::Answered { output_bytes, .. }
+                    if served == limits.pipelined_max
+                        || output_bytes >= limits.output_bytes_max =>
+                {
+                    return (used, Pause::Yielded);
+                }
+                Called::Answered { .. } => {}
+            }
+        }
+    }
+
+    fn call(&self, request: &Request<'_>, terms: Terms, spare: &mut Vec<u8>) -> Called {
+        let started = Instant::now();
+        if let Some(connection) = &mut self.slot.lock().connection {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            connection.begin(Exchange { terms, started, parked: None, status });
+        }
+        let slot = Arc::clone(self.slot);
+        let reply = Reply::new(slot, self.generation, std::mem::take(spare));
+        let called = catch_unwind(AssertUnwindSafe(|| self.service.call(request, reply)));
+        if called.is_err() {
+            log::error!("a handler panicked: {} {}", request.method, request.path);
+        }
+        let mut state = self.slot.lock();
+        let Some(connection) = &mut state.connection else { return Called::Parked };
+        let answered = connection.phase == Phase::Answered;
+        let output_bytes = connection.out.len();
+        let Some(exchange) = &mut connection.exchange else { return Called::Parked };
+        if answered {
+            let keep_alive = exchange.terms.keep_alive;
+            access(&request.method, request.path, exchange.status, started);
+            *spare = std::mem::take(&mut connection.spare);
+            Called::Answered { keep_alive, output_bytes }
+        } else {
+            if log::log_enabled!(log::Level::Info) {
+                exchange.parked = Some((request.method.clone(), request.path.into()));
+            }
+            Called::Parked
+        }
+    }
+}
