@@ -1,1 +1,3 @@
 //! `kv`: JSON values under string keys over HTTP.
+
+pub mod body;
