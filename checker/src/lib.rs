@@ -1,1 +1,3 @@
 //! `checker`: validates a running `kv` over HTTP.
+
+pub mod openapi;

@@ -1,3 +1,4 @@
 //! What `kv` and `checker` both need and neither owns.
 
+pub mod docs;
 pub mod http;
