@@ -1,7 +1,13 @@
 //! `kv`: JSON values under string keys over HTTP.
+//!
+//! Data flows one way: the engine's request to `routes` (which endpoint), to `handlers` (what it
+//! means), to `store` (one atomic step), and back as a reply.
 
-<<<<<<< HEAD
 pub mod body;
-=======
+pub mod error;
+pub mod handlers;
+pub mod key;
 pub mod openapi;
->>>>>>> 5891127 (API pages: Swagger UI embedded, and the OpenAPI documents of both services)
+pub mod routes;
+pub mod service;
+pub mod store;

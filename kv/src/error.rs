@@ -1,0 +1,101 @@
+//! The only place where an error becomes a status and a body.
+
+use std::borrow::Cow;
+
+use common::http::{Response, StatusCode};
+use serde_json::json;
+
+use crate::body::BodyError;
+use crate::key::{Key, KeyError};
+use crate::routes::RouteError;
+
+/// Why a request is not done.
+#[derive(Debug)]
+pub enum ApiError<'a> {
+    /// There is no such path.
+    NoSuchRoute,
+    /// The path takes other methods, listed here.
+    MethodNotAllowed(&'static str),
+    /// The path names no valid key.
+    BadKey(KeyError),
+    /// The key has no value.
+    KeyNotFound(&'a Key<'a>),
+    /// Path and body name different keys.
+    KeyMismatch {
+        /// The key in the path.
+        path: &'a Key<'a>,
+        /// The key in the body.
+        body: Cow<'a, str>,
+    },
+    /// The body is not what the endpoint takes.
+    Body(BodyError<'a>),
+    /// A page of another origin sends something that is not declared as JSON.
+    MediaType,
+}
+
+impl ApiError<'_> {
+    /// The status that says it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            ApiError::NoSuchRoute | ApiError::KeyNotFound(_) => StatusCode::NOT_FOUND,
+            ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::BadKey(_) | ApiError::KeyMismatch { .. } => StatusCode::BAD_REQUEST,
+            ApiError::Body(BodyError::NotUtf8) => StatusCode::BAD_REQUEST,
+            ApiError::Body(
+                BodyError::Empty
+                | BodyError::Syntax(_)
+                | BodyError::NotObject { .. }
+                | BodyError::Members(_),
+            ) => StatusCode::UNPROCESSABLE_ENTITY,
+            ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+
+    /// The answer, in the original's shapes.
+    pub fn response(&self) -> Response {
+        let body = match self {
+            ApiError::NoSuchRoute => r#"{"detail":"Not Found"}"#.to_owned(),
+            ApiError::MethodNotAllowed(_) => r#"{"detail":"Method Not Allowed"}"#.to_owned(),
+            ApiError::BadKey(error) => refused(&error.to_string()),
+            ApiError::KeyNotFound(key) => refused(&format!("Key '{}' not found", key.as_str())),
+            ApiError::KeyMismatch { path, body } => refused(&format!(
+                "Key in path '{}' does not match key in body '{body}'",
+                path.as_str()
+            )),
+            ApiError::Body(error) => error.detail(),
+            ApiError::MediaType => {
+                refused("A request from another origin must have a JSON Content-Type")
+            }
+        };
+        let response = Response::json(self.status(), body);
+        match self {
+            ApiError::MethodNotAllowed(allow) => response.header("Allow", *allow),
+            ApiError::NoSuchRoute
+            | ApiError::BadKey(_)
+            | ApiError::KeyNotFound(_)
+            | ApiError::KeyMismatch { .. }
+            | ApiError::Body(_)
+            | ApiError::MediaType => response,
+        }
+    }
+}
+
+fn refused(error: &str) -> String {
+    json!({ "detail": { "success": false, "error": error } }).to_string()
+}
+
+impl From<RouteError> for ApiError<'_> {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NotFound => ApiError::NoSuchRoute,
+            RouteError::MethodNotAllowed(allow) => ApiError::MethodNotAllowed(allow),
+            RouteError::Key(error) => ApiError::BadKey(error),
+        }
+    }
+}
+
+impl<'a> From<BodyError<'a>> for ApiError<'a> {
+    fn from(error: BodyError<'a>) -> Self {
+        ApiError::Body(error)
+    }
+}

@@ -1,0 +1,4 @@
+//! One function an endpoint: what a request means.
+
+pub mod health;
+pub mod keys;
