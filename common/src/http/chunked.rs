@@ -107,7 +107,7 @@ impl Chunked {
     fn trailer_line(&mut self, input: &[u8], limits: &Limits) -> Result<usize, Refusal> {
         const REFUSED: Refusal = Refusal::Malformed("A trailer field is malformed");
         const TOO_LARGE: fn(usize) -> Refusal = Refusal::HeadTooLarge;
-        let room = limits.head_bytes_max - self.trailer_bytes;
+        let room = limits.head_bytes_max.saturating_sub(self.trailer_bytes);
         let Some(text) = line(input, room, TOO_LARGE(limits.head_bytes_max))? else {
             return Ok(0);
         };

@@ -240,3 +240,144 @@ fn refuse_what_is_no_request(line: &[u8]) -> Result<(), Refusal> {
         Some(_) => Err(Refusal::Malformed("The request line is malformed")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `input` in pieces of the given size, as a connection would, and says what came out:
+    /// a line a request, then how it ended.
+    fn decode(input: &[u8], piece: usize) -> String {
+        let limits = Limits { body_bytes_max: 64, ..Limits::default() };
+        let (mut decoder, mut inbox, mut seen) = (Decoder::default(), Vec::new(), String::new());
+        for bytes in input.chunks(piece) {
+            inbox.extend_from_slice(bytes);
+            while !inbox.is_empty() {
+                let advance = decoder.advance(&inbox, &limits, |request, _| {
+                    let body = String::from_utf8_lossy(request.body);
+                    format!("{} {} {body}\n", request.method, request.path)
+                });
+                match advance {
+                    Advance::Complete { consumed, value } => {
+                        seen += &value;
+                        inbox.drain(..consumed);
+                    }
+                    Advance::Incomplete { .. } => break,
+                    Advance::Refused(refusal) => {
+                        return seen + refusal.status().as_str();
+                    }
+                }
+            }
+            decoder.compact(&mut inbox);
+        }
+        if inbox.is_empty() { seen } else { seen + "unfinished" }
+    }
+
+    #[track_caller]
+    fn check(input: &str, expected: &str) {
+        for piece in [input.len().max(1), 1, 2, 3, 7] {
+            let seen = decode(input.as_bytes(), piece);
+            assert_eq!(seen, expected, "{input:?} in pieces of {piece}");
+        }
+    }
+
+    #[track_caller]
+    fn check_chunks(chunks: &str, expected: &str) {
+        let head = "PUT /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        check(&format!("{head}{chunks}"), expected);
+    }
+
+    #[test]
+    fn requests_are_found_however_the_bytes_come() {
+        let get = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+        let put = "PUT /b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nxyz";
+        check("", "");
+        check(get, "GET /a \n");
+        check(put, "PUT /b xyz\n");
+        check(&format!("{put}{get}{put}{get}"), "PUT /b xyz\nGET /a \nPUT /b xyz\nGET /a \n");
+        check(&format!("\r\n\r\n{get}\r\n{get}"), "GET /a \nGET /a \n");
+        check(&format!("{get}GET /"), "GET /a \nunfinished");
+        check(&put[..put.len() - 1], "unfinished");
+    }
+
+    #[test]
+    fn heads_that_cannot_go_on_are_refused() {
+        check("GET / HTTP/1.1\nHost: h\n\n", "400");
+        check("GET / HTTP/1.1\r\nHost: h\n\r\n", "400");
+        check("GET / HTTP/1.1\r\nHost: h\r\n\n", "400");
+        check("\n", "400");
+        check("\u{16}\u{3}\u{1}", "400");
+        check("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505");
+        check(&format!("GET /{}", "a".repeat(9000)), "414");
+        check(&format!("GET /{} HTTP/1.1\r\n", "a".repeat(20_000)), "414");
+        check(&format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(16 << 10)), "431");
+        check(&format!("GET / HTTP/1.1\r\nHost: h\r\n{}", "A: b\r\n".repeat(4000)), "431");
+        check(&"\r\n".repeat(9000), "431");
+    }
+
+    #[test]
+    fn chunks() {
+        check_chunks("3\r\nabc\r\n0\r\n\r\n", "PUT /c abc\n");
+        check_chunks("0\r\n\r\n", "PUT /c \n");
+        check_chunks("1\r\na\r\nA\r\n0123456789\r\n00\r\n\r\n", "PUT /c a0123456789\n");
+        check_chunks("3;a=b;c=\"d\"\r\nabc\r\n0;x\r\n\r\n", "PUT /c abc\n");
+        check_chunks("3 ;a\r\nabc\r\n0\r\n\r\n", "PUT /c abc\n");
+        check_chunks("3\r\nabc\r\n0\r\nA: b\r\nC: d\r\n\r\n", "PUT /c abc\n");
+        check_chunks("0\r\n\r\nGET /a HTTP/1.0\r\n\r\n", "PUT /c \nGET /a \n");
+        check_chunks("3\r\nab", "unfinished");
+        check_chunks("3\r\nabc\r\n0\r\n", "unfinished");
+        check_chunks("40\r\n", "unfinished");
+        check_chunks("41\r\n", "413");
+        check_chunks("3F\r\n", "unfinished");
+        check_chunks(&format!("3F\r\n{}\r\n2\r\n", "a".repeat(63)), "413");
+        check_chunks("FFFFFFFFFFFFFFFF\r\n", "413");
+        check_chunks("FFFFFFFFFFFFFFFFF\r\n", "413");
+        check_chunks("\r\n", "400");
+        check_chunks("g\r\n", "400");
+        check_chunks("+3\r\nabc\r\n0\r\n\r\n", "400");
+        check_chunks("0x3\r\nabc\r\n0\r\n\r\n", "400");
+        check_chunks(" 3\r\nabc\r\n0\r\n\r\n", "400");
+        check_chunks("3 \r\nabc\r\n0\r\n\r\n", "400");
+        check_chunks("3\nabc\r\n0\r\n\r\n", "400");
+        check_chunks("3;a\nabc\r\n0\r\n\r\n", "400");
+        check_chunks("3;a\rb\r\nabc\r\n0\r\n\r\n", "400");
+        check_chunks("3;a\0\r\nabc\r\n0\r\n\r\n", "400");
+        check_chunks("3\r\nabcd\r\n0\r\n\r\n", "400");
+        check_chunks("3\r\nabc\n0\r\n\r\n", "400");
+        check_chunks("3\r\nabc0\r\n\r\n", "400");
+        check_chunks(&format!("3;{}", "a".repeat(300)), "400");
+        check_chunks("0\r\nA b\r\n\r\n", "400");
+        check_chunks("0\r\n: b\r\n\r\n", "400");
+        check_chunks("0\r\nA: b\n\r\n", "400");
+        check_chunks(&format!("0\r\n{}", "A: b\r\n".repeat(4000)), "431");
+    }
+
+    #[test]
+    fn a_client_that_waits_is_told_to_go_on() {
+        let go_on = |input: &str| {
+            let advance =
+                Decoder::default().advance(input.as_bytes(), &Limits::default(), |_, _| ());
+            advance == Advance::Incomplete { send_continue: true }
+        };
+        let head = "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n";
+        assert!(go_on(&format!("{head}Content-Length: 3\r\n\r\n")));
+        assert!(go_on(&format!("{head}Transfer-Encoding: chunked\r\n\r\n")));
+        assert!(!go_on(&format!("{head}Content-Length: 3\r\n\r\na")));
+        assert!(!go_on(&format!("{head}Transfer-Encoding: chunked\r\n\r\n1")));
+        assert!(!go_on(&format!("{head}\r\n")));
+    }
+
+    /// A body in many small chunks with long extensions must not be kept as it came.
+    #[test]
+    fn taken_chunks_are_dropped_from_the_inbox() {
+        let head = b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (mut decoder, mut inbox) = (Decoder::default(), head.to_vec());
+        for _ in 0..1000 {
+            inbox.extend_from_slice(format!("1;{}\r\na\r\n", "x".repeat(200)).as_bytes());
+            decoder.advance(&inbox, &Limits::default(), |_, _| ());
+            decoder.compact(&mut inbox);
+            assert_eq!(inbox.len(), head.len());
+        }
+        assert_eq!(decoder.buffered(), 1000);
+    }
+}

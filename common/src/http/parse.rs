@@ -108,11 +108,11 @@ fn refusal(error: httparse::Error, bytes: &[u8]) -> Refusal {
     }
 }
 
-/// Whether the request line ends in `HTTP/digit.digit` (RFC 9112, section 2.3).
+/// Whether the request line is well formed but for its `HTTP/digit.digit` (RFC 9112, section 2.3).
 fn names_http_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|&byte| byte == b'\r').find(|line| !line.trim_ascii().is_empty());
-    let version = line.and_then(|line| line.rsplit(|&byte| byte == b' ').next());
-    matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+    let parts: Vec<&[u8]> = line.unwrap_or_default().split(|&byte| byte == b' ').take(4).collect();
+    matches!(parts[..], [_, _, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]]
         if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
@@ -272,5 +272,185 @@ fn content_length(value: &[u8], body_bytes_max: usize) -> Result<Framing, Refusa
     match length {
         Some(length) if length <= body_bytes_max => Ok(Framing::Length(length)),
         _ => Err(Refusal::BodyTooLarge(body_bytes_max)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a table expects of a head.
+    #[derive(Debug, PartialEq)]
+    enum Expected {
+        Taken,
+        Refused(u16),
+    }
+    use Expected::{Refused, Taken};
+
+    fn parse<T>(head: &str, look: impl FnOnce(&Head<'_>) -> T) -> Result<T, Refusal> {
+        let mut fields = [const { MaybeUninit::uninit() }; _];
+        super::head(head.as_bytes(), &mut fields, &Limits::default()).map(|head| look(&head))
+    }
+
+    #[track_caller]
+    fn check(head: &str, expected: Expected) {
+        let outcome = match parse(head, |_| ()) {
+            Ok(()) => Taken,
+            Err(refusal) => Refused(refusal.status().as_u16()),
+        };
+        assert_eq!(outcome, expected, "{head:?}");
+    }
+
+    #[track_caller]
+    fn check_line(line: &str, expected: Expected) {
+        check(&format!("{line}\r\nHost: h\r\n\r\n"), expected);
+    }
+
+    #[track_caller]
+    fn check_fields(fields: &str, expected: Expected) {
+        check(&format!("POST / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n"), expected);
+    }
+
+    #[test]
+    fn request_lines() {
+        check_line("GET / HTTP/1.1", Taken);
+        check_line("GET / HTTP/1.0", Taken);
+        check_line("BREW / HTTP/1.1", Taken);
+        check_line("OPTIONS * HTTP/1.1", Taken);
+        check_line("GET http://h/a?b HTTP/1.1", Taken);
+        check_line("GET HTTPS://h HTTP/1.1", Taken);
+        check_line("GET /\u{e9} HTTP/1.1", Taken);
+        check_line("GET / HTTP/2.0", Refused(505));
+        check_line("GET / HTTP/0.9", Refused(505));
+        check_line("PRI * HTTP/2.0", Refused(505));
+        check_line("GET / HTTP/1.2", Refused(505));
+        check_line("GET / http/1.1", Refused(400));
+        check_line("GET / HTTP/1", Refused(400));
+        check_line("GET / HTTP/1.1 x", Refused(400));
+        check_line("GET /", Refused(400));
+        check_line("GET  / HTTP/1.1", Refused(400));
+        check_line("GET /  HTTP/1.1", Refused(400));
+        check_line(" GET / HTTP/1.1", Refused(400));
+        check_line("GET /a b HTTP/1.1", Refused(400));
+        check_line("GET /\0 HTTP/1.1", Refused(400));
+        check_line("GET /#a HTTP/1.1", Refused(400));
+        check_line("G(T / HTTP/1.1", Refused(400));
+        check_line("GET * HTTP/1.1", Refused(400));
+        check_line("GET a HTTP/1.1", Refused(400));
+        check_line("GET http:///a HTTP/1.1", Refused(400));
+        check_line("GET ftp://h/a HTTP/1.1", Refused(400));
+        check_line("CONNECT h:80 HTTP/1.1", Refused(400));
+        check_line(&format!("GET /{} HTTP/1.1", "a".repeat((8 << 10) - 1)), Taken);
+        check_line(&format!("GET /{} HTTP/1.1", "a".repeat(8 << 10)), Refused(414));
+    }
+
+    #[test]
+    fn hosts() {
+        check("GET / HTTP/1.1\r\n\r\n", Refused(400));
+        check("GET / HTTP/1.0\r\n\r\n", Taken);
+        check("GET / HTTP/1.1\r\nHost:\r\n\r\n", Taken);
+        check("GET / HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n", Taken);
+        check("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refused(400));
+        check("GET / HTTP/1.0\r\nHost: a\r\nhost: b\r\n\r\n", Refused(400));
+        check("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", Refused(400));
+        check("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Refused(400));
+        check("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Refused(400));
+    }
+
+    #[test]
+    fn field_lines() {
+        check_fields("A: b", Taken);
+        check_fields("A:", Taken);
+        check_fields("A: \u{e9}\t\u{f6}", Taken);
+        check_fields("A : b", Refused(400));
+        check_fields("A: b\r\n c", Refused(400));
+        check_fields(" A: b", Refused(400));
+        check_fields("A", Refused(400));
+        check_fields(": b", Refused(400));
+        check_fields("A\0: b", Refused(400));
+        check_fields("A: b\0", Refused(400));
+        check_fields("A: b\rc", Refused(400));
+        check_fields("\u{e9}: b", Refused(400));
+        check_fields(&"A: b\r\n".repeat(98), Refused(400));
+        check_fields(&["A: b"; 99].join("\r\n"), Taken);
+        check_fields(&["A: b"; 100].join("\r\n"), Refused(431));
+    }
+
+    #[test]
+    fn framing_that_reads_two_ways_is_refused() {
+        check_fields("Content-Length: 5", Taken);
+        check_fields("Content-Length: 0005", Taken);
+        check_fields("Content-Length: 5\r\nTransfer-Encoding: chunked", Refused(400));
+        check_fields("Content-Length: 5\r\nContent-Length: 6", Refused(400));
+        check_fields("Content-Length: 5\r\nContent-Length: 5", Refused(400));
+        check_fields("Content-Length: 5, 5", Refused(400));
+        check_fields("Content-Length: 5x", Refused(400));
+        check_fields("Content-Length: +5", Refused(400));
+        check_fields("Content-Length: -5", Refused(400));
+        check_fields("Content-Length: 0x5", Refused(400));
+        check_fields("Content-Length: 5 5", Refused(400));
+        check_fields("Content-Length:", Refused(400));
+        check_fields("Content-Length: 1048576", Taken);
+        check_fields("Content-Length: 1048577", Refused(413));
+        check_fields("Content-Length: 100000000000", Refused(413));
+        check_fields("Content-Length: 18446744073709551615", Refused(413));
+        check_fields("Content-Length: 18446744073709551616", Refused(413));
+        check_fields(&format!("Content-Length: {}", "9".repeat(999)), Refused(413));
+        check_fields("Transfer-Encoding: chunked", Taken);
+        check_fields("Transfer-Encoding: Chunked", Taken);
+        check_fields("Transfer-Encoding: gzip", Refused(501));
+        check_fields("Transfer-Encoding: gzip, chunked", Refused(501));
+        check_fields("Transfer-Encoding: identity", Refused(501));
+        check_fields("Transfer-Encoding: xchunked", Refused(400));
+        check_fields("Transfer-Encoding: chunked, gzip", Refused(400));
+        check_fields("Transfer-Encoding: chunked, chunked", Refused(400));
+        check_fields("Transfer-Encoding: , chunked", Refused(400));
+        check_fields("Transfer-Encoding: chunked,", Refused(400));
+        check_fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", Refused(400));
+        check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Refused(400));
+    }
+
+    #[track_caller]
+    fn check_keep_alive(version: &str, fields: &str, expected: bool) {
+        let head = format!("GET / {version}\r\nHost: h\r\n{fields}\r\n");
+        assert_eq!(parse(&head, |head| head.keep_alive), Ok(expected), "{head:?}");
+    }
+
+    #[test]
+    fn connections_are_kept_as_the_client_wishes() {
+        check_keep_alive("HTTP/1.1", "", true);
+        check_keep_alive("HTTP/1.1", "Connection: close\r\n", false);
+        check_keep_alive("HTTP/1.1", "Connection: keep-alive, CLOSE\r\n", false);
+        check_keep_alive("HTTP/1.1", "Connection: a\r\nConnection: b,close ,c\r\n", false);
+        check_keep_alive("HTTP/1.1", "Connection: closed\r\n", true);
+        check_keep_alive("HTTP/1.0", "", false);
+        check_keep_alive("HTTP/1.0", "Connection: Keep-Alive\r\n", true);
+        check_keep_alive("HTTP/1.0", "Connection: keep-alive\r\nConnection: close\r\n", false);
+    }
+
+    #[test]
+    fn expectations() {
+        let expects =
+            |line: &str| parse(&format!("{line}\r\nHost: h\r\n\r\n"), |head| head.expects_continue);
+        assert_eq!(expects("PUT / HTTP/1.1\r\nExpect: 100-Continue"), Ok(true));
+        assert_eq!(expects("PUT / HTTP/1.0\r\nExpect: 100-continue"), Ok(false));
+        assert_eq!(expects("PUT / HTTP/1.1\r\nExpect: x"), Err(Refusal::UnknownExpectation));
+    }
+
+    #[track_caller]
+    fn check_target(target: &str, path: &str, query: Option<&str>) {
+        let line = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let parts = parse(&line, |head| (head.path.to_owned(), head.query.map(str::to_owned)));
+        assert_eq!(parts, Ok((path.to_owned(), query.map(str::to_owned))), "{target}");
+    }
+
+    #[test]
+    fn targets_are_split_into_path_and_query() {
+        check_target("/a/b", "/a/b", None);
+        check_target("/a?", "/a", Some(""));
+        check_target("/a?b=c?d", "/a", Some("b=c?d"));
+        check_target("http://h:1/a?b", "/a", Some("b"));
+        check_target("http://h", "/", None);
+        check_target("/http://h/a", "/http://h/a", None);
     }
 }
