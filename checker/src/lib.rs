@@ -5,8 +5,14 @@ pub mod openapi;
 //! It shares no code with `kv` but `common`, so it cannot inherit kv's mistakes.
 
 pub mod client;
+pub mod error;
+pub mod handlers;
+pub mod routes;
 pub mod runner;
+pub mod service;
 pub mod workflows;
 
 #[cfg(test)]
 mod fake;
+
+pub use service::Checker;

@@ -1,0 +1,110 @@
+//! Method and path to [`Route`]: the list of what the checker does.
+
+use common::http::Method;
+
+use crate::error::ApiError;
+use crate::workflows::{self, Workflow};
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub enum Route {
+    /// Is the checker alive?
+    Health,
+    /// Which service does it check?
+    Status,
+    /// Run this workflow.
+    Run(&'static Workflow),
+}
+
+/// Which methods an endpoint has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// GET, and HEAD as RFC 9110, section 9.3.2, has it.
+    Get,
+    /// POST alone.
+    Post,
+}
+
+/// Every endpoint but the API pages.
+pub const ENDPOINTS: &[(&str, Verb, Route)] = &[
+    ("/health", Verb::Get, Route::Health),
+    ("/test/status", Verb::Get, Route::Status),
+    ("/test/deletion", Verb::Post, Route::Run(&workflows::deletion::DELETION)),
+    ("/test/overwrite", Verb::Post, Route::Run(&workflows::overwrite::OVERWRITE)),
+];
+
+/// The route of a request.
+pub fn find(method: &Method, path: &str) -> Result<Route, ApiError> {
+    let &(_, verb, route) =
+        ENDPOINTS.iter().find(|(known, ..)| *known == path).ok_or(ApiError::NoSuchRoute)?;
+    if verb.allows(method) {
+        Ok(route)
+    } else {
+        Err(ApiError::MethodNotAllowed { allow: verb.allow() })
+    }
+}
+
+impl Verb {
+    /// The value of the `Allow` field.
+    pub fn allow(self) -> &'static str {
+        match self {
+            Verb::Get => "GET, HEAD",
+            Verb::Post => "POST",
+        }
+    }
+
+    fn allows(self, method: &Method) -> bool {
+        match self {
+            Verb::Get => method == Method::GET || method == Method::HEAD,
+            Verb::Post => method == Method::POST,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: ApiError = ApiError::MethodNotAllowed { allow: "GET, HEAD" };
+    const POST: ApiError = ApiError::MethodNotAllowed { allow: "POST" };
+
+    #[track_caller]
+    fn check(method: &str, path: &str, want: Result<&str, ApiError>) {
+        let route = find(&Method::from_bytes(method.as_bytes()).unwrap(), path);
+        let name = route.map(|route| match route {
+            Route::Health => "health",
+            Route::Status => "status",
+            Route::Run(workflow) => workflow.test_name,
+        });
+        assert_eq!(name, want, "{method} {path}");
+    }
+
+    #[test]
+    fn a_request_finds_its_endpoint() {
+        check("GET", "/health", Ok("health"));
+        check("HEAD", "/health", Ok("health"));
+        check("GET", "/test/status", Ok("status"));
+        check("HEAD", "/test/status", Ok("status"));
+        check("POST", "/test/deletion", Ok("test_deletion"));
+        check("POST", "/test/overwrite", Ok("test_overwrite"));
+    }
+
+    #[test]
+    fn other_methods_are_refused_with_the_ones_there_are() {
+        check("POST", "/health", Err(GET));
+        check("OPTIONS", "/health", Err(GET));
+        check("DELETE", "/test/status", Err(GET));
+        check("get", "/test/status", Err(GET));
+        check("GET", "/test/deletion", Err(POST));
+        check("HEAD", "/test/overwrite", Err(POST));
+        check("BREW", "/test/overwrite", Err(POST));
+    }
+
+    #[test]
+    fn other_paths_are_not_there() {
+        for path in ["*", "/test", "/test/", "/test/other", "/health/", "//health", "/Health", ""] {
+            check("GET", path, Err(ApiError::NoSuchRoute));
+            check("POST", path, Err(ApiError::NoSuchRoute));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The checker as the HTTP engine sees it.
+
+use std::sync::Arc;
+
+use common::http::{Reply, Request, Service};
+
+use crate::client::{Client, REQUEST_TIMEOUT};
+use crate::error::ApiError;
+use crate::handlers;
+use crate::routes::{self, Route};
+use crate::runner::Runner;
+use crate::workflows::Workflow;
+
+/// How many tests run at once; each blocks a thread for as long as kv takes to answer.
+pub const RUNS_MAX: usize = 16;
+/// How many tests wait for one of those to end.
+pub const RUNS_WAITING_MAX: usize = 128;
+
+/// The service: one client of one kv service and the threads that tests run on.
+pub struct Checker {
+    kv_service_url: String,
+    client: Arc<Client>,
+    runs: Runner<Run>,
+}
+
+/// A test that somebody waits for.
+struct Run {
+    workflow: &'static Workflow,
+    client: Arc<Client>,
+    reply: Reply,
+}
+
+impl Checker {
+    /// Checks the service at this URL. Sends nothing and starts no thread yet.
+    pub fn new(kv_service_url: String) -> Self {
+        Checker {
+            client: Arc::new(Client::new(&kv_service_url, REQUEST_TIMEOUT)),
+            kv_service_url,
+            runs: Runner::new(RUNS_MAX, RUNS_WAITING_MAX, Run::finish),
+        }
+    }
+
+    fn start(&self, workflow: &'static Workflow, reply: Reply) {
+        let run = Run { workflow, client: Arc::clone(&self.client), reply };
+        if let Err(run) = self.runs.submit(run) {
+            run.reply.send(ApiError::TooManyRuns.into());
+        }
+    }
+}
+
+impl Service for Checker {
+    fn call(&self, request: &Request<'_>, reply: Reply) {
+        match routes::find(&request.method, request.path) {
+            Ok(Route::Health) => reply.send(handlers::health()),
+            Ok(Route::Status) => reply.send(handlers::status(&self.kv_service_url)),
+            Ok(Route::Run(workflow)) => self.start(workflow, reply),
+            Err(error) => reply.send(error.into()),
+        }
+    }
+}
+
+impl Run {
+    fn finish(self) {
+        let report = self.workflow.run(&self.client);
+        if let Err(failure) = &report.verdict {
+            log::warn!("{} failed: {failure}", report.test_name);
+        }
+        self.reply.send(handlers::report(&report));
+    }
+}
