@@ -32,6 +32,11 @@ pub fn report(report: &Report) -> Response {
     }
 }
 
+/// A known path with a slash too many.
+pub fn redirect(path: &'static str) -> Response {
+    Response::new(StatusCode::TEMPORARY_REDIRECT).header("Location", path)
+}
+
 /// An error whose detail is its text.
 pub(crate) fn plain_detail(status: StatusCode, text: &str) -> Response {
     json(status, &Refused { detail: text })

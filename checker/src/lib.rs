@@ -1,12 +1,11 @@
 //! `checker`: validates a running `kv` over HTTP.
-
-pub mod openapi;
 //!
 //! It shares no code with `kv` but `common`, so it cannot inherit kv's mistakes.
 
 pub mod client;
 pub mod error;
 pub mod handlers;
+pub mod openapi;
 pub mod routes;
 pub mod runner;
 pub mod service;

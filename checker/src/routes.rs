@@ -1,5 +1,6 @@
 //! Method and path to [`Route`]: the list of what the checker does.
 
+use common::docs::PATHS;
 use common::http::Method;
 
 use crate::error::ApiError;
@@ -14,6 +15,10 @@ pub enum Route {
     Status,
     /// Run this workflow.
     Run(&'static Workflow),
+    /// Show an API page.
+    Docs,
+    /// A known path with a slash too many: where it goes on.
+    Redirect(&'static str),
 }
 
 /// Which methods an endpoint has.
@@ -35,13 +40,27 @@ pub const ENDPOINTS: &[(&str, Verb, Route)] = &[
 
 /// The route of a request.
 pub fn find(method: &Method, path: &str) -> Result<Route, ApiError> {
-    let &(_, verb, route) =
-        ENDPOINTS.iter().find(|(known, ..)| *known == path).ok_or(ApiError::NoSuchRoute)?;
+    let (verb, route) = known(path).ok_or(ApiError::NoSuchRoute)?;
     if verb.allows(method) {
         Ok(route)
     } else {
         Err(ApiError::MethodNotAllowed { allow: verb.allow() })
     }
+}
+
+/// The endpoint or the page at this path, or the one that a slash too many has hidden; the
+/// original redirects there too.
+fn known(path: &str) -> Option<(Verb, Route)> {
+    let endpoints = ENDPOINTS.iter().map(|&(path, verb, route)| (path, verb, route));
+    let pages = PATHS.iter().map(|&path| (path, Verb::Get, Route::Docs));
+    let shorter = path.strip_suffix('/').filter(|shorter| !shorter.is_empty());
+    endpoints.chain(pages).find_map(|(known, verb, route)| {
+        if known == path {
+            Some((verb, route))
+        } else {
+            (known != "/" && shorter == Some(known)).then_some((verb, Route::Redirect(known)))
+        }
+    })
 }
 
 impl Verb {
@@ -75,6 +94,8 @@ mod tests {
             Route::Health => "health",
             Route::Status => "status",
             Route::Run(workflow) => workflow.test_name,
+            Route::Docs => "docs",
+            Route::Redirect(path) => path,
         });
         assert_eq!(name, want, "{method} {path}");
     }
@@ -87,6 +108,17 @@ mod tests {
         check("HEAD", "/test/status", Ok("status"));
         check("POST", "/test/deletion", Ok("test_deletion"));
         check("POST", "/test/overwrite", Ok("test_overwrite"));
+        check("GET", "/docs", Ok("docs"));
+        check("HEAD", "/openapi.json", Ok("docs"));
+        check("GET", "/", Ok("docs"));
+    }
+
+    #[test]
+    fn a_slash_too_many_is_redirected() {
+        check("GET", "/health/", Ok("/health"));
+        check("GET", "/docs/", Ok("/docs"));
+        check("POST", "/test/deletion/", Ok("/test/deletion"));
+        check("GET", "/test/deletion/", Err(POST));
     }
 
     #[test]
@@ -95,6 +127,7 @@ mod tests {
         check("OPTIONS", "/health", Err(GET));
         check("DELETE", "/test/status", Err(GET));
         check("get", "/test/status", Err(GET));
+        check("POST", "/docs", Err(GET));
         check("GET", "/test/deletion", Err(POST));
         check("HEAD", "/test/overwrite", Err(POST));
         check("BREW", "/test/overwrite", Err(POST));
@@ -102,7 +135,9 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_there() {
-        for path in ["*", "/test", "/test/", "/test/other", "/health/", "//health", "/Health", ""] {
+        for path in
+            ["*", "/test", "/test/", "/test/other", "/health//", "//", "//health", "/Health", ""]
+        {
             check("GET", path, Err(ApiError::NoSuchRoute));
             check("POST", path, Err(ApiError::NoSuchRoute));
         }

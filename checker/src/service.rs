@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use common::docs::{self, Page};
 use common::http::{Reply, Request, Service};
 
 use crate::client::{Client, REQUEST_TIMEOUT};
 use crate::error::ApiError;
 use crate::handlers;
+use crate::openapi::OPENAPI;
 use crate::routes::{self, Route};
 use crate::runner::Runner;
 use crate::workflows::Workflow;
+
+/// The API pages of the checker.
+const PAGE: Page = Page { title: "checker", openapi: OPENAPI };
 
 /// How many tests run at once; each blocks a thread for as long as kv takes to answer.
 pub const RUNS_MAX: usize = 16;
@@ -54,6 +59,11 @@ impl Service for Checker {
             Ok(Route::Health) => reply.send(handlers::health()),
             Ok(Route::Status) => reply.send(handlers::status(&self.kv_service_url)),
             Ok(Route::Run(workflow)) => self.start(workflow, reply),
+            Ok(Route::Docs) => {
+                let page = docs::respond(request, &PAGE);
+                reply.send(page.unwrap_or_else(|| ApiError::NoSuchRoute.into()));
+            }
+            Ok(Route::Redirect(path)) => reply.send(handlers::redirect(path)),
             Err(error) => reply.send(error.into()),
         }
     }
