@@ -15,3 +15,8 @@ pub mod workflows;
 mod fake;
 
 pub use service::Checker;
+
+pub mod config;
+mod run;
+
+pub use run::{RunError, run};

@@ -11,3 +11,8 @@ pub mod openapi;
 pub mod routes;
 pub mod service;
 pub mod store;
+
+pub mod config;
+mod run;
+
+pub use run::{RunError, run};

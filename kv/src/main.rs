@@ -1,1 +1,28 @@
-fn main() {}
+//! Parse, log, run, exit code; everything else is in the library.
+
+use std::env;
+use std::process::ExitCode;
+
+use common::cli::{self, EXIT_FAILURE, EXIT_USAGE};
+use common::health::{self, HEALTH_TIMEOUT};
+use common::logging;
+use kv::config::{self, Command, Config, PROGRAM};
+
+fn main() -> ExitCode {
+    match config::parse(env::args_os().skip(1), |name| env::var_os(name)) {
+        Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Health(target)) => {
+            cli::exit(health::check(&target, HEALTH_TIMEOUT), EXIT_FAILURE)
+        }
+        Ok(Command::Help) => cli::print(&PROGRAM.help()),
+        Ok(Command::Version) => cli::print(&format!("{}\n", PROGRAM.version_line())),
+        Err(error) => cli::exit(Err(error), EXIT_USAGE),
+    }
+}
+
+fn serve(config: &Config) -> ExitCode {
+    match logging::init(config.log_level) {
+        Ok(_guard) => cli::exit(kv::run(config), EXIT_FAILURE),
+        Err(error) => cli::exit(Err(format!("cannot log: {error}")), EXIT_FAILURE),
+    }
+}
