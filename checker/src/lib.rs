@@ -3,10 +3,12 @@
 //! It shares no code with `kv` but `common`, so it cannot inherit kv's mistakes.
 
 pub mod client;
+pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod openapi;
 pub mod routes;
+mod run;
 pub mod runner;
 pub mod service;
 pub mod workflows;
@@ -14,9 +16,5 @@ pub mod workflows;
 #[cfg(test)]
 mod fake;
 
+pub use run::run;
 pub use service::Checker;
-
-pub mod config;
-mod run;
-
-pub use run::{RunError, run};

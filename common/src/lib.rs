@@ -1,10 +1,11 @@
 //! What `kv` and `checker` both need and neither owns.
 
-pub mod docs;
 pub mod cli;
 pub mod config;
+pub mod docs;
 pub mod health;
 pub mod http;
 pub mod logging;
+pub mod run;
 pub mod shutdown;
 pub mod text;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use common::http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::Value;
 
 use crate::body::BodyError;
 use crate::key::{Key, KeyError};
@@ -39,8 +39,9 @@ impl ApiError<'_> {
         match self {
             ApiError::NoSuchRoute | ApiError::KeyNotFound(_) => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            ApiError::BadKey(_) | ApiError::KeyMismatch { .. } => StatusCode::BAD_REQUEST,
-            ApiError::Body(BodyError::NotUtf8) => StatusCode::BAD_REQUEST,
+            ApiError::BadKey(_)
+            | ApiError::KeyMismatch { .. }
+            | ApiError::Body(BodyError::NotUtf8) => StatusCode::BAD_REQUEST,
             ApiError::Body(
                 BodyError::Empty
                 | BodyError::Syntax(_)
@@ -80,8 +81,9 @@ impl ApiError<'_> {
     }
 }
 
+/// The shape of this service's own errors; `json!` would sort its fields.
 fn refused(error: &str) -> String {
-    json!({ "detail": { "success": false, "error": error } }).to_string()
+    format!(r#"{{"detail":{{"success":false,"error":{}}}}}"#, Value::from(error))
 }
 
 impl From<RouteError> for ApiError<'_> {

@@ -4,15 +4,14 @@
 //! means), to `store` (one atomic step), and back as a reply.
 
 pub mod body;
+pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod key;
 pub mod openapi;
 pub mod routes;
+mod run;
 pub mod service;
 pub mod store;
 
-pub mod config;
-mod run;
-
-pub use run::{RunError, run};
+pub use run::run;

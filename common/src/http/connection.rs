@@ -22,6 +22,7 @@ use super::decode::{Awaits, Decoder, Terms};
 use super::engine::{Core, millis};
 use super::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, Refusal};
 use super::{Body, Response, encode};
+use crate::logging;
 
 /// A place for a connection, used again when that one has gone.
 pub(super) struct Slot {
@@ -406,5 +407,5 @@ impl Connection {
 /// One line a request.
 pub(super) fn access(method: &Method, path: &str, status: http::StatusCode, started: Instant) {
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    log::info!("{method} {path} {} {micros}us", status.as_u16());
+    logging::access(method, path, status.as_u16(), micros);
 }

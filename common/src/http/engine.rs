@@ -133,20 +133,23 @@ impl Core {
     }
 }
 
+/// Some slots in a row.
+type Chunk = OnceLock<Box<[Arc<Slot>]>>;
+
 /// Slots a chunk; chunks are made when they are first needed, so that an idle server is small.
-const CHUNK: usize = 64;
+const CHUNK_SLOTS: usize = 64;
 
 /// All slots, found by index without a lock.
 pub(super) struct Slots {
     core: Arc<Core>,
-    chunks: Box<[OnceLock<Box<[Arc<Slot>]>>]>,
+    chunks: Box<[Chunk]>,
     /// Slots handed out at least once; only the acceptor changes it.
     used: AtomicUsize,
 }
 
 impl Slots {
     pub(super) fn new(core: Arc<Core>) -> Self {
-        let chunks = core.limits.connections_max.div_ceil(CHUNK);
+        let chunks = core.limits.connections_max.div_ceil(CHUNK_SLOTS);
         Slots {
             core,
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
@@ -156,7 +159,7 @@ impl Slots {
 
     pub(super) fn get(&self, index: u32) -> Option<&Arc<Slot>> {
         let index = index as usize;
-        self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
+        self.chunks.get(index / CHUNK_SLOTS)?.get()?.get(index % CHUNK_SLOTS)
     }
 
     /// Every slot that was ever used.
@@ -178,10 +181,10 @@ impl Slots {
 
     fn next_unused(&self) -> u32 {
         let index = self.used.fetch_add(1, Ordering::AcqRel);
-        let first = index / CHUNK * CHUNK;
-        if let Some(chunk) = self.chunks.get(index / CHUNK) {
+        let first = index / CHUNK_SLOTS * CHUNK_SLOTS;
+        if let Some(chunk) = self.chunks.get(index / CHUNK_SLOTS) {
             chunk.get_or_init(|| {
-                (first..first + CHUNK)
+                (first..first + CHUNK_SLOTS)
                     .map(|index| Arc::new(Slot::new(to_u32(index), Arc::clone(&self.core))))
                     .collect()
             });

@@ -1,7 +1,5 @@
 //! Connections that have to go: overdue ones, and idle ones when there is need.
 
-use std::sync::Arc;
-
 use super::connection::Slot;
 use super::engine::{Core, Slots};
 
@@ -21,18 +19,18 @@ pub(super) fn sweep(core: &Core, slots: &Slots) {
 
 /// Closes the connection that has been idle for longest; false when none is idle.
 pub(super) fn evict_idle(slots: &Slots) -> bool {
-    let oldest = slots.iter().filter(is_idle).min_by_key(|slot| slot.deadline());
+    let oldest = slots.iter().filter(|slot| is_idle(slot)).min_by_key(|slot| slot.deadline());
     oldest.is_some_and(|slot| close_if_idle(slot))
 }
 
 /// Closes every idle connection.
 pub(super) fn close_idle(slots: &Slots) {
-    for slot in slots.iter().filter(is_idle) {
+    for slot in slots.iter().filter(|slot| is_idle(slot)) {
         close_if_idle(slot);
     }
 }
 
-fn is_idle(slot: &&Arc<Slot>) -> bool {
+fn is_idle(slot: &Slot) -> bool {
     matches!(slot.deadline(), Some((_, true)))
 }
 

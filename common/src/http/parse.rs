@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     /// What a table expects of a head.
-    #[derive(Debug, PartialEq)]
+    #[derive(Debug, Clone, Copy, PartialEq)]
     enum Expected {
         Taken,
         Refused(u16),

@@ -16,6 +16,7 @@ use super::decode::{Advance, Decoder, Terms};
 use super::engine::{Core, Slots};
 use super::limits::Refusal;
 use super::{Reply, Request, Service, encode};
+use crate::text::escaped;
 
 /// The event that ends the workers.
 pub(super) const STOP: u64 = u64::MAX;
@@ -257,7 +258,7 @@ impl<S: Service> Caller<'_, S> {
         let reply = Reply::new(slot, self.generation, std::mem::take(spare));
         let called = catch_unwind(AssertUnwindSafe(|| self.service.call(request, reply)));
         if called.is_err() {
-            log::error!("a handler panicked: {} {}", request.method, request.path);
+            log::error!("a handler panicked: {} {}", request.method, escaped(request.path));
         }
         let mut state = self.slot.lock();
         let Some(connection) = &mut state.connection else { return Called::Parked };

@@ -1,0 +1,50 @@
+//! A service from its start to its graceful stop.
+
+use std::fmt::{self, Display, Formatter};
+use std::io;
+
+use crate::config::value::Host;
+use crate::http::{BindError, Limits, Server, Service};
+use crate::shutdown::Shutdown;
+
+/// Why a service could not run.
+#[derive(Debug)]
+pub enum RunError {
+    /// The signal handlers could not be installed.
+    Signals(io::Error),
+    /// The address could not be listened on.
+    Listen(BindError),
+    /// The threads could not be started.
+    Start(io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT, then stops gracefully. `version` is the program and its
+/// version, for the log.
+pub fn serve(
+    version: &str,
+    host: &Host,
+    port: u16,
+    limits: Limits,
+    service: impl Service,
+) -> Result<(), RunError> {
+    let shutdown = Shutdown::install().map_err(RunError::Signals)?;
+    let server = Server::bind(&host.to_string(), port, limits).map_err(RunError::Listen)?;
+    let (address, workers) = (server.local_addr(), server.limits().workers);
+    let running = server.start(service).map_err(RunError::Start)?;
+    log::info!("{version} listening on {address}, {workers} workers");
+    log::info!("stopping on {}", shutdown.wait());
+    running.stop();
+    Ok(())
+}
+
+impl std::error::Error for RunError {}
+
+impl Display for RunError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Signals(error) => write!(f, "cannot handle signals: {error}"),
+            RunError::Listen(error) => error.fmt(f),
+            RunError::Start(error) => write!(f, "cannot start a thread: {error}"),
+        }
+    }
+}
