@@ -162,3 +162,149 @@ fn list<'a>(headers: &'a Headers<'a>, name: &'static str) -> impl Iterator<Item 
         .flat_map(|value| value.split(','))
         .map(str::trim)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Method;
+
+    const TEST_PAGE: Page = Page { title: "the title", openapi: r#"{"openapi":"3.1.0"}"# };
+
+    fn get(path: &str, fields: &[(&str, &str)]) -> Option<Response> {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| httparse::Header { name, value: value.as_bytes() })
+            .collect();
+        let request = Request {
+            method: Method::GET,
+            path,
+            query: None,
+            headers: Headers::new(&fields),
+            body: &[],
+        };
+        respond(&request, &TEST_PAGE)
+    }
+
+    fn field<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+        let mut values = response.headers.iter().filter(|(other, _)| *other == name);
+        values.next().map(|(_, value)| value.as_ref())
+    }
+
+    #[test]
+    fn each_path_has_its_answer() {
+        #[track_caller]
+        fn check(path: &str, status: u16, content_type: Option<&str>, holds: &str) {
+            assert!(PATHS.contains(&path), "{path} is not in PATHS");
+            let response = get(path, &[]).unwrap();
+            let body = String::from_utf8(response.body.as_bytes().to_vec()).unwrap();
+            assert_eq!((response.status.as_u16(), response.content_type), (status, content_type));
+            assert!(body.contains(holds), "{path}: no {holds} in {} bytes", body.len());
+            assert_eq!(field(&response, "X-Content-Type-Options"), Some("nosniff"));
+            assert_eq!(field(&response, "Referrer-Policy"), Some("no-referrer"));
+            assert_eq!(field(&response, "Content-Security-Policy"), Some(CONTENT_SECURITY_POLICY));
+        }
+        let script = Some("text/javascript; charset=utf-8");
+        check("/", 307, None, "");
+        check("/redoc", 307, None, "");
+        check("/docs", 200, Some("text/html; charset=utf-8"), "<title>the title</title>");
+        check("/openapi.json", 200, Some("application/json"), TEST_PAGE.openapi);
+        check("/docs/init.js", 200, script, "SwaggerUIBundle({");
+        check("/docs/swagger-ui-bundle.js", 200, script, "SwaggerUIBundle");
+        check("/docs/swagger-ui.css", 200, Some("text/css; charset=utf-8"), "html.dark-mode body");
+        check("/docs/favicon.svg", 200, Some("image/svg+xml"), "</svg>");
+    }
+
+    #[test]
+    fn paths_are_what_is_answered() {
+        for path in PATHS {
+            assert!(get(path, &[]).is_some(), "{path}");
+        }
+        for path in ["", "/docs/", "/docs/x", "/Docs", "//", "*", "/openapi.json/", "/health"] {
+            assert!(get(path, &[]).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_the_page_loads_is_there() {
+        let response = get("/docs", &[]).unwrap();
+        let html = str::from_utf8(response.body.as_bytes()).unwrap();
+        let links: Vec<_> = html
+            .split(['"'])
+            .zip(html.split('"').skip(1))
+            .filter(|(before, _)| before.ends_with("href=") || before.ends_with("src="))
+            .map(|(_, link)| format!("/{link}"))
+            .collect();
+        assert_eq!(links.len(), 5, "{links:?}");
+        for link in links {
+            assert_eq!(get(&link, &[]).map(|response| response.status), Some(StatusCode::OK));
+        }
+    }
+
+    #[test]
+    fn redirects_keep_a_path_prefix() {
+        for path in ["/", "/redoc"] {
+            assert_eq!(field(&get(path, &[]).unwrap(), "Location"), Some("docs"), "{path}");
+        }
+    }
+
+    #[test]
+    fn gzip_goes_to_those_who_ask_for_it() {
+        #[track_caller]
+        fn check(accept: &[&str], gzip: bool) {
+            let fields: Vec<_> = accept.iter().map(|value| ("accept-encoding", *value)).collect();
+            let response = get("/docs/swagger-ui.css", &fields).unwrap();
+            let coding = field(&response, "Content-Encoding");
+            assert_eq!(coding, gzip.then_some("gzip"), "{accept:?}");
+            assert_eq!(response.body.as_bytes().starts_with(&[0x1f, 0x8b]), gzip, "{accept:?}");
+            assert_eq!(field(&response, "Vary"), Some("Accept-Encoding"));
+        }
+        check(&[], false);
+        check(&[""], false);
+        check(&["identity"], false);
+        check(&["gzip"], true);
+        check(&["GZip"], true);
+        check(&["br, gzip, deflate"], true);
+        check(&["br", "gzip"], true);
+        check(&["gzip;q=0.5"], true);
+        check(&["gzip ; q=0.001"], true);
+        check(&["gzip;q=0"], false);
+        check(&["gzip;q=0.000, *"], false);
+        check(&["gzip;q=x"], false);
+        check(&["gzip;level=9"], false);
+        check(&["*"], true);
+        check(&["*;q=0"], false);
+        check(&["*;q=0, gzip"], true);
+        check(&["gzipped"], false);
+    }
+
+    #[test]
+    fn what_a_client_has_is_not_sent_again() {
+        let path = "/docs/swagger-ui.css";
+        let response = get(path, &[]).unwrap();
+        let weak = field(&response, "ETag").unwrap();
+        let strong = weak.strip_prefix("W/").unwrap();
+        let check = |held: &str, status: u16| {
+            let response = get(path, &[("if-none-match", held)]).unwrap();
+            assert_eq!(response.status.as_u16(), status, "{held}");
+            assert_eq!(field(&response, "ETag"), Some(weak), "{held}");
+            assert_eq!(field(&response, "Cache-Control"), Some("no-cache"), "{held}");
+            assert_eq!(response.body.as_bytes().is_empty(), status == 304, "{held}");
+        };
+        check(weak, 304);
+        check(strong, 304);
+        check(&format!("\"other\", {weak}"), 304);
+        check("*", 304);
+        check("\"other\"", 200);
+        check("W/", 200);
+        check("", 200);
+        check(strong.trim_matches('"'), 200);
+    }
+
+    #[test]
+    fn files_have_different_tags() {
+        let mut tags: Vec<_> = ASSETS.iter().map(Asset::opaque_tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), ASSETS.len());
+    }
+}
