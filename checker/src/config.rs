@@ -77,7 +77,7 @@ pub const PROGRAM: Program<Action> = Program {
         ("0", "stopped by a signal; health: healthy"),
         ("1", "could not start (port in use); health: not healthy"),
         ("64", "a flag, argument or setting is wrong"),
-        ("130, 143", "stopped at once by a second SIGINT, SIGTERM"),
+        ("130", "stopped at once by a second Ctrl-C"),
     ],
 };
 

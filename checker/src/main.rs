@@ -7,6 +7,7 @@ use checker::config::{self, Command, Config, PROGRAM};
 use common::cli::{self, EXIT_FAILURE, EXIT_USAGE};
 use common::health::{self, HEALTH_TIMEOUT};
 use common::logging;
+use common::text::io_error;
 
 fn main() -> ExitCode {
     match config::parse(env::args_os().skip(1), |name| env::var_os(name)) {
@@ -23,6 +24,6 @@ fn main() -> ExitCode {
 fn serve(config: &Config) -> ExitCode {
     match logging::init(config.log_level) {
         Ok(_guard) => cli::exit(checker::run(config), EXIT_FAILURE),
-        Err(error) => cli::exit(Err(format!("cannot log: {error}")), EXIT_FAILURE),
+        Err(error) => cli::exit(Err(format!("cannot log: {}", io_error(&error))), EXIT_FAILURE),
     }
 }

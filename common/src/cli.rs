@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use crate::text::io_error;
+
 /// Wrong flag, argument or setting (`EX_USAGE` of BSD's sysexits).
 pub const EXIT_USAGE: u8 = 64;
 /// Anything else that kept the program from doing what it was asked.
@@ -30,7 +32,7 @@ pub fn exit<E: Display>(result: Result<(), E>, failure: u8) -> ExitCode {
 fn print_to(mut output: impl Write, text: &str) -> ExitCode {
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            exit(Err(format!("standard output: {error}")), EXIT_FAILURE)
+            exit(Err(format!("standard output: {}", io_error(&error))), EXIT_FAILURE)
         }
         Ok(()) | Err(_) => ExitCode::SUCCESS,
     }

@@ -32,7 +32,9 @@ pub fn serve(
     let (address, workers) = (server.local_addr(), server.limits().workers);
     let running = server.start(service).map_err(RunError::Start)?;
     log::info!("{version} listening on {address}, {workers} workers");
-    log::info!("stopping on {}", shutdown.wait());
+    // Outside of the macro, which evaluates nothing when its level is off.
+    let signal = shutdown.wait();
+    log::info!("stopping on {signal}");
     running.stop();
     Ok(())
 }

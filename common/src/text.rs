@@ -5,6 +5,7 @@
 //! been escaped changes nothing.
 
 use std::fmt::{self, Display, Formatter, Write};
+use std::io;
 
 /// Shows `text` with every character that could forge or hide a line as `\n`, `\r`, `\t` or
 /// `\u{1b}`.
@@ -15,6 +16,11 @@ pub fn escaped(text: &str) -> impl Display {
 /// The same for bytes; what is not UTF-8 is shown as `\xff`.
 pub fn escaped_bytes(bytes: &[u8]) -> impl Display {
     EscapedBytes(bytes)
+}
+
+/// What went wrong, in lower case and without the number: `connection refused`.
+pub fn io_error(error: &io::Error) -> String {
+    if error.raw_os_error().is_some() { error.kind().to_string() } else { error.to_string() }
 }
 
 /// Hands what is written to it on to `W`, escaped.
@@ -105,5 +111,13 @@ mod tests {
     #[test]
     fn bytes_that_are_not_utf8_are_shown_as_hex() {
         assert_eq!(escaped_bytes(b"a\xff\xc3(\n\xe2\x82").to_string(), r"a\xff\xc3(\n\xe2\x82");
+    }
+
+    #[test]
+    fn an_io_error_has_no_number() {
+        let check = |error: io::Error, shown: &str| assert_eq!(io_error(&error), shown);
+        check(io::Error::from_raw_os_error(111), "connection refused");
+        check(io::Error::from_raw_os_error(98), "address in use");
+        check(io::Error::other("no such name"), "no such name");
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use common::cli::{self, EXIT_FAILURE, EXIT_USAGE};
 use common::health::{self, HEALTH_TIMEOUT};
 use common::logging;
+use common::text::io_error;
 use kv::config::{self, Command, Config, PROGRAM};
 
 fn main() -> ExitCode {
@@ -23,6 +24,6 @@ fn main() -> ExitCode {
 fn serve(config: &Config) -> ExitCode {
     match logging::init(config.log_level) {
         Ok(_guard) => cli::exit(kv::run(config), EXIT_FAILURE),
-        Err(error) => cli::exit(Err(format!("cannot log: {error}")), EXIT_FAILURE),
+        Err(error) => cli::exit(Err(format!("cannot log: {}", io_error(&error))), EXIT_FAILURE),
     }
 }

@@ -3,7 +3,7 @@
 use std::iter;
 
 use super::value::NOTATIONS;
-use super::{Program, Subcommand};
+use super::{Program, Row, Subcommand};
 
 impl<A: Copy> Program<A> {
     /// The line that `--version` prints, without its end.
@@ -21,17 +21,20 @@ impl<A: Copy> Program<A> {
         text += &columns(&usage);
 
         text += "\nSettings (flag, environment variable; the flag wins):\n";
-        let mut settings: Vec<_> = self
-            .main
-            .rows()
-            .map(|row| {
-                let help = format!("{} (default {})", row.help, row.default);
-                [format!("--{}", row.flag()), row.name.to_owned(), help]
-            })
-            .collect();
+        let mut settings: Vec<_> = self.main.rows().map(Row::cells).collect();
         settings.push(["-h, --help".into(), String::new(), "this text".into()]);
         settings.push(["-V, --version".into(), String::new(), "name and version".into()]);
         text += &columns(&settings);
+
+        for subcommand in self.subcommands {
+            let is_shown = |row: &Row| self.main.rows().any(|shown| shown.name == row.name);
+            let own: Vec<_> =
+                subcommand.rows().filter(|row| !is_shown(row)).map(Row::cells).collect();
+            if !own.is_empty() {
+                text += &["\nSettings of ", subcommand.name, ":\n"].concat();
+                text += &columns(&own);
+            }
+        }
 
         for (title, rows) in
             [("Values", NOTATIONS), ("Examples", self.examples), ("Exit codes", self.exit_codes)]
@@ -47,6 +50,13 @@ impl<A: Copy> Program<A> {
     fn usage(&self, action: &Subcommand<A>) -> String {
         let words = [self.name, action.name, "[--FLAG VALUE]..."];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Row {
+    fn cells(&self) -> [String; 3] {
+        let help = format!("{} (default {})", self.help, self.default);
+        [format!("--{}", self.flag()), self.name.to_owned(), help]
     }
 }
 

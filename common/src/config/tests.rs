@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +12,9 @@ const PORT: Setting<u16> =
     Setting { name: "PORT", default: "8000", help: "where", parse: value::port };
 const MAX_BODY: Setting<usize> =
     Setting { name: "MAX_BODY", default: "1MiB", help: "how much", parse: value::byte_size };
+
+const WAIT: Setting<Duration> =
+    Setting { name: "WAIT", default: "1s", help: "how long", parse: value::timeout };
 
 const PROGRAM: Program<Action> = Program {
     name: "toy",
@@ -25,7 +30,7 @@ const PROGRAM: Program<Action> = Program {
         action: Action::Ask,
         name: "ask",
         help: "ask the one that serves",
-        settings: &[&[PORT.row()]],
+        settings: &[&[PORT.row(), WAIT.row()]],
     }],
     examples: &[("toy --port 1", "serve there")],
     exit_codes: &[("0", "done")],
@@ -101,6 +106,10 @@ fn an_argument_that_is_not_understood_is_named() {
     check_refused(&["serve"], &[], "unexpected argument 'serve', see --help");
     check_refused(&["ask", "ask"], &[], "unexpected argument 'ask', see --help");
     check_refused(&["ask", "--max-body", "1"], &[], "ask has no flag '--max-body', see --help");
+    check_refused(&["--wait", "1s"], &[], "flag '--wait' needs a subcommand, see --help");
+    check_refused(&["--", "--port"], &[], "unexpected argument '--port', see --help");
+    check_refused(&["-"], &[], "unexpected argument '-', see --help");
+    check_refused(&["--a\nb"], &[], r"unknown flag '--a\nb', see --help");
 }
 
 #[test]
@@ -153,6 +162,9 @@ Settings (flag, environment variable; the flag wins):
   --max-body     MAX_BODY  how much (default 1MiB)
   -h, --help               this text
   -V, --version            name and version
+
+Settings of ask:
+  --wait  WAIT  how long (default 1s)
 
 Values:
   sizes      1048576, 64KiB, 1MiB, 2GiB (times 1024); KB, MB, GB (times 1000)

@@ -14,6 +14,7 @@ use super::acceptor::Acceptor;
 use super::engine::{Core, Slots, Wake};
 use super::worker::{STOP, Worker};
 use super::{Limits, Reply, Request};
+use crate::text::io_error;
 
 /// What answers requests.
 ///
@@ -177,16 +178,7 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BindError { host, port, error } = self;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        match error.kind() {
-            io::ErrorKind::AddrInUse => write!(f, "cannot listen on {host}:{port}: address in use"),
-            io::ErrorKind::AddrNotAvailable => {
-                write!(f, "cannot listen on {host}:{port}: not an address of this host")
-            }
-            io::ErrorKind::PermissionDenied => {
-                write!(f, "cannot listen on {host}:{port}: permission denied")
-            }
-            _ => write!(f, "cannot listen on {host}:{port}: {error}"),
-        }
+        write!(f, "cannot listen on {host}:{port}: {}", io_error(error))
     }
 }
 
