@@ -134,11 +134,11 @@ fn accepts_gzip(headers: &Headers<'_>) -> bool {
     for offer in list(headers, "Accept-Encoding") {
         let (coding, parameter) = offer.split_once(';').unwrap_or((offer, "q=1"));
         let wanted = parameter
-            .trim()
+            .trim_start()
             .strip_prefix(['q', 'Q'])
             .and_then(|rest| rest.trim_start().strip_prefix('='))
-            .and_then(|weight| weight.trim_start().parse::<f32>().ok())
-            .is_some_and(|weight| weight > 0.0);
+            // A weight is 0 to 1 in at most three decimals; it is not zero if a digit is not.
+            .is_some_and(|weight| weight.contains(|digit| matches!(digit, '1'..='9')));
         match coding.trim_end() {
             "*" => others = wanted,
             coding if coding.eq_ignore_ascii_case("gzip") => return wanted,
