@@ -1,0 +1,46 @@
+# Settings are environment variables: `PORT=9000 make run`, `LOG_LEVEL=DEBUG make up`.
+
+.DEFAULT_GOAL := help
+.PHONY: help build up down logs run dev smoke readme test check coverage clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+build: ## Build both images
+	@image=$$(scripts/build-image.sh) && BUILD_IMAGE=$$image scripts/compose.sh build
+
+up: build ## Build both images, start them and wait until they are healthy
+	@scripts/up.sh
+
+down: ## Stop and remove both containers
+	@scripts/compose.sh down
+
+logs: ## Follow both logs
+	@scripts/compose.sh logs -f
+
+run: ## Build and run both without Docker; Ctrl-C stops them
+	@scripts/run.sh release
+
+dev: ## The same, built for debugging and at log level DEBUG
+	@LOG_LEVEL=$${LOG_LEVEL:-DEBUG} scripts/run.sh debug
+
+smoke: ## Ask a running pair whether it works at all
+	@scripts/smoke.sh
+
+readme: ## Run the README's examples against a running pair
+	@scripts/readme.sh
+
+test: ## Run all tests, in a container where there is no cargo
+	@scripts/test.sh
+
+check: ## Format, lints and documentation, with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
+
+coverage: ## Measure which lines the tests reach
+	@scripts/coverage.sh
+
+clean: ## Remove what was built: target, coverage, containers, images
+	rm -rf target coverage
+	@if docker info >/dev/null 2>&1; then scripts/compose.sh down --rmi all --remove-orphans; fi
