@@ -32,6 +32,7 @@ alive() { kill -0 "$1" 2>/dev/null; }
 
 stop() {
     trap '' INT TERM
+    # shellcheck disable=SC2086 # none, one or two of them
     kill -TERM $pids 2>/dev/null || true
     wait
 }
