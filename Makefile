@@ -1,4 +1,5 @@
 # Settings are environment variables: `PORT=9000 make run`, `LOG_LEVEL=DEBUG make up`.
+# Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
 .PHONY: help build up down logs run dev smoke readme test check coverage clean
@@ -7,31 +8,32 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build both images
+	@scripts/compose.sh version >/dev/null
 	@image=$$(scripts/build-image.sh) && BUILD_IMAGE=$$image scripts/compose.sh build
 
 up: build ## Build both images, start them and wait until they are healthy
-	@scripts/up.sh
+	@exec scripts/up.sh
 
 down: ## Stop and remove both containers
-	@scripts/compose.sh down
+	@exec scripts/compose.sh down
 
 logs: ## Follow both logs
-	@scripts/compose.sh logs -f
+	@exec scripts/compose.sh logs -f
 
 run: ## Build and run both without Docker; Ctrl-C stops them
-	@scripts/run.sh release
+	@exec scripts/run.sh release
 
 dev: ## The same, built for debugging and at log level DEBUG
-	@LOG_LEVEL=$${LOG_LEVEL:-DEBUG} scripts/run.sh debug
+	@LOG_LEVEL=$${LOG_LEVEL:-DEBUG} exec scripts/run.sh debug
 
 smoke: ## Ask a running pair whether it works at all
-	@scripts/smoke.sh
+	@exec scripts/smoke.sh
 
 readme: ## Run the README's examples against a running pair
-	@scripts/readme.sh
+	@exec scripts/readme.sh
 
 test: ## Run all tests, in a container where there is no cargo
-	@scripts/test.sh
+	@exec scripts/test.sh
 
 check: ## Format, lints and documentation, with warnings as errors
 	cargo fmt --all --check
@@ -39,7 +41,7 @@ check: ## Format, lints and documentation, with warnings as errors
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 
 coverage: ## Measure which lines the tests reach
-	@scripts/coverage.sh
+	@exec scripts/coverage.sh
 
 clean: ## Remove what was built: target, coverage, containers, images
 	rm -rf target coverage

@@ -41,7 +41,7 @@ make_stand_in() {
         say "the stand-in is made by root, once: sudo $0 stand-in"
         exit 1
     fi
-    say "making $stand_in from $mirror $suite (once, about two minutes)"
+    say "making $stand_in from $mirror $suite (once, about a minute)"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     trap 'exit 1' INT TERM
@@ -70,6 +70,10 @@ use_stand_in() {
     echo "$stand_in"
 }
 
+if ! docker info >/dev/null 2>&1; then
+    say "no Docker engine answers: is it running, and may you use it? (docker info)"
+    exit 1
+fi
 case "${1:-}" in
 stand-in) use_stand_in ;;
 '')
