@@ -30,22 +30,31 @@ programs=${CARGO_TARGET_DIR:-target}/$profile
 
 alive() { kill -0 "$1" 2>/dev/null; }
 
+# Asks both to stop and waits; fails when one of them does not end well.
 stop() {
-    trap '' INT TERM
-    # shellcheck disable=SC2086 # none, one or two of them
-    kill -TERM $pids 2>/dev/null || true
-    wait
+    trap '' HUP INT TERM
+    failed=0
+    for program in $running; do
+        kill -TERM "$program" 2>/dev/null || true
+    done
+    for program in $running; do
+        wait "$program" || failed=1
+    done
+    return $failed
 }
 
+# In sessions of their own they get one signal, the script's, and not the terminal's too: a second
+# one would cut their running requests short.
 echo "kv http://$HOST:$kv_port, checker http://$HOST:$checker_port; Ctrl-C stops both"
-pids=
-trap 'stop; exit 0' INT TERM
-PORT=$kv_port "$programs/kv" &
+running=
+trap 'stop && exit 0; exit 1' HUP INT TERM
+PORT=$kv_port setsid "$programs/kv" &
 kv=$!
-pids=$kv
-PORT=$checker_port KV_SERVICE_URL=${KV_SERVICE_URL:-http://127.0.0.1:$kv_port} "$programs/checker" &
+running=$kv
+PORT=$checker_port KV_SERVICE_URL=${KV_SERVICE_URL:-http://127.0.0.1:$kv_port} \
+    setsid "$programs/checker" &
 checker=$!
-pids="$kv $checker"
+running="$kv $checker"
 
 while alive "$kv" && alive "$checker"; do
     sleep 1
@@ -54,5 +63,5 @@ done
 # One has ended by itself, which is an error whatever its status: the other one goes too.
 if alive "$kv"; then ended=checker; else ended=kv; fi
 echo "run: $ended has ended" >&2
-stop
+stop || true
 exit 1
