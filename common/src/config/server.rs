@@ -79,14 +79,18 @@ pub fn limits<E>(values: &Values<E>) -> Result<Limits, ConfigError>
 where
     E: Fn(&str) -> Option<OsString>,
 {
+    let defaults = Limits::default();
+    let body_bytes_max: usize = values.get(&MAX_BODY)?;
     Ok(Limits {
-        body_bytes_max: values.get(&MAX_BODY)?,
+        body_bytes_max,
+        // A few of the largest bodies fit in, or no such body would ever be taken.
+        buffered_bytes_max: defaults.buffered_bytes_max.max(body_bytes_max.saturating_mul(4)),
         connections_max: values.get(&MAX_CONNECTIONS)?,
         head_timeout: values.get(&HEAD_TIMEOUT)?,
         body_timeout: values.get(&BODY_TIMEOUT)?,
         idle_timeout: values.get(&IDLE_TIMEOUT)?,
         write_timeout: values.get(&WRITE_TIMEOUT)?,
         workers: values.get(&WORKERS)?,
-        ..Limits::default()
+        ..defaults
     })
 }
