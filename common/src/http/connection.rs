@@ -2,8 +2,8 @@
 //!
 //! A slot's mutex is held by whoever moves its connection on: the worker that got its event, the
 //! thread that sends its reply, or the keeper of the deadlines. It is not held while a handler
-//! runs. Epoll reports each connection once (`EPOLLONESHOT`) until it is armed again, so at most
-//! one worker is concerned with it.
+//! runs. Epoll reports each change once (`EPOLLET`), to one worker; a worker that comes upon a
+//! connection which another one is at leaves a note and goes on, so no worker waits for another.
 //!
 //! Invariants: a connection is in one `Phase`; a slot's generation changes with each connection,
 //! so that an event or a reply for an earlier one finds nothing; requests of one connection are
@@ -11,7 +11,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -29,6 +29,8 @@ pub(super) struct Slot {
     pub(super) index: u32,
     pub(super) core: Arc<Core>,
     state: Mutex<SlotState>,
+    /// Events of this slot that came since a worker took the first of them.
+    events: AtomicU32,
     /// When something is overdue, in milliseconds of the core's clock; `NEVER` without one. The
     /// lowest bit says that the connection is idle. Read without the lock.
     deadline: AtomicU64,
@@ -48,6 +50,9 @@ pub(super) struct Connection {
     pub(super) inbox: Vec<u8>,
     /// Whether `inbox` holds bytes that the decoder has not been given.
     pub(super) unseen: bool,
+    /// Whether a worker has to look again although no event need come: there may be input that
+    /// has been reported already.
+    pub(super) revisit: bool,
     pub(super) decoder: Decoder,
     /// Answers on their way out; those before `sent` have left.
     pub(super) out: Vec<u8>,
@@ -99,7 +104,7 @@ pub(super) enum Flush {
 impl Slot {
     pub(super) fn new(index: u32, core: Arc<Core>) -> Self {
         let state = Mutex::new(SlotState { generation: 0, connection: None });
-        Slot { index, core, state, deadline: AtomicU64::new(NEVER) }
+        Slot { index, core, state, events: AtomicU32::new(0), deadline: AtomicU64::new(NEVER) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, SlotState> {
@@ -132,8 +137,7 @@ impl Slot {
         let data = event_data(self.index, state.generation);
         let at = self.core.now_ms() + millis(self.core.limits.idle_timeout);
         self.set_deadline(Some(at), true);
-        let flags = EventFlags::IN | EventFlags::ONESHOT;
-        let added = self.core.poller.add(&stream, data, flags);
+        let added = self.core.poller.add(&stream, data, INPUT);
         if added.is_ok() {
             state.connection = Some(Connection::new(stream));
         }
@@ -176,16 +180,19 @@ impl Slot {
                 }
                 connection.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
                 self.set_deadline(Some(self.core.now_ms() + millis(LINGER_TIMEOUT)), false);
-                self.arm(connection, generation, EventFlags::IN);
+                self.report_again(connection, generation);
             }
-            Phase::Lingering { .. } => self.arm(connection, generation, EventFlags::IN),
+            Phase::Lingering { .. } if connection.revisit => {
+                self.report_again(connection, generation);
+            }
+            Phase::Lingering { .. } => {}
         }
     }
 
     fn await_output(&self, connection: &mut Connection, generation: u32) {
         let at = self.core.now_ms() + millis(self.core.limits.write_timeout);
         self.set_deadline(Some(at), false);
-        self.arm(connection, generation, EventFlags::OUT);
+        self.report_again(connection, generation);
     }
 
     /// A deadline runs whole: more bytes of the same head or body do not move it.
@@ -201,21 +208,47 @@ impl Slot {
             self.set_deadline(Some(self.core.now_ms() + millis(timeout)), waits_for.is_none());
             connection.waits_for = waits_for;
         }
-        // Requests that are buffered already raise no event of their own: a writable socket does.
-        let flags =
-            if connection.unseen { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        self.arm(connection, generation, flags);
+        if connection.revisit {
+            self.report_again(connection, generation);
+        }
     }
 
-    fn arm(&self, connection: &Connection, generation: u32, flags: EventFlags) {
+    /// Has epoll report the connection once more when it can be read or written, which may be at
+    /// once: a change of the interest looks at the socket anew.
+    fn report_again(&self, connection: &mut Connection, generation: u32) {
+        connection.revisit = false;
         let data = event_data(self.index, generation);
-        let armed = self.core.poller.modify(&connection.stream, data, flags | EventFlags::ONESHOT);
-        if let Err(error) = armed {
+        let modified = self.core.poller.modify(&connection.stream, data, INPUT | EventFlags::OUT);
+        if let Err(error) = modified {
             // Only a programming error can do this; the deadline will end the connection.
             log::error!("cannot wait for a connection: {error}");
         }
     }
 }
+
+impl Slot {
+    /// Takes the slot's events for a worker; false when another worker is at them, and will have
+    /// them reported again.
+    pub(super) fn take_events(&self) -> bool {
+        self.events.fetch_add(1, Ordering::AcqRel) == 0
+    }
+
+    /// The worker is done with the slot. What happened meanwhile is reported anew.
+    pub(super) fn leave_events(&self) {
+        if self.events.compare_exchange(1, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return;
+        }
+        self.events.store(0, Ordering::Release);
+        let mut state = self.lock();
+        let generation = state.generation;
+        if let Some(connection) = &mut state.connection {
+            self.report_again(connection, generation);
+        }
+    }
+}
+
+/// New input, and the end of it, each reported once.
+const INPUT: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// What an event of the connection carries.
 pub(super) fn event_data(index: u32, generation: u32) -> u64 {
@@ -238,6 +271,7 @@ impl Connection {
             phase: Phase::Reading,
             inbox: Vec::new(),
             unseen: false,
+            revisit: false,
             decoder: Decoder::default(),
             out: Vec::new(),
             sent: 0,
@@ -318,6 +352,7 @@ impl Connection {
         let keep_alive = self.exchange.take().is_some_and(|exchange| exchange.terms.keep_alive);
         self.waits_for = None;
         self.unseen = !self.inbox.is_empty();
+        self.revisit = true;
         self.phase = if keep_alive {
             Phase::Reading
         } else {
@@ -329,6 +364,7 @@ impl Connection {
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         access(&Method::default(), "-", refusal.status(), Instant::now());
         encode::refusal(&mut self.out, refusal);
+        self.exchange = None;
         self.inbox = Vec::new();
         self.decoder = Decoder::default();
         self.phase = Phase::Closing { linger: true };
@@ -343,10 +379,14 @@ impl Slot {
             return;
         }
         let Some(connection) = &mut state.connection else { return };
-        connection.put_answer(response, keep_alive && !self.core.is_draining());
+        let keep_alive = keep_alive && !self.core.is_draining();
         match connection.phase {
-            Phase::Calling => connection.phase = Phase::Answered,
+            Phase::Calling => {
+                connection.put_answer(response, keep_alive);
+                connection.phase = Phase::Answered;
+            }
             Phase::Parked => {
+                connection.put_answer(response, keep_alive);
                 connection.finish_parked();
                 self.settle(&mut state);
                 if let Some(connection) = &mut state.connection {

@@ -1,9 +1,9 @@
 //! The HTTP/1.1 engine: a thread pool over ready connections.
 //!
-//! One epoll set is shared by all workers and reports each connection once until it is armed
-//! again (`EPOLLONESHOT`), so the kernel is the job queue: a worker takes a connection that has
-//! bytes, owns it until it has answered what is whole, and takes the next. An idle connection
-//! costs no thread, and a slow one costs nothing until its bytes come.
+//! One epoll set is shared by all workers and reports each change of a connection once, to one of
+//! them (`EPOLLET`), so the kernel is the job queue: a worker takes a connection that has bytes,
+//! owns it until it has answered what is whole, and takes the next. An idle connection costs no
+//! thread, and a slow one costs nothing until its bytes come.
 //!
 //! | file | what it knows |
 //! |---|---|

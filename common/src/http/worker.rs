@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::StatusCode;
-use rustix::event::epoll;
+use rustix::event::epoll::{self, EventFlags};
 
 use super::connection::{
     BUFFER_KEPT_BYTES_MAX, Connection, Exchange, Phase, Slot, SlotState, access,
@@ -20,6 +20,9 @@ use crate::text::escaped;
 
 /// The event that ends the workers.
 pub(super) const STOP: u64 = u64::MAX;
+
+/// The client has sent its last byte, or is gone: what reading then says is the whole story.
+const ENDED: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
 
 /// Events taken from the kernel at once; few, so that one worker does not hold many connections
 /// while another has nothing to do.
@@ -78,15 +81,18 @@ impl<S: Service> Worker<S> {
                 }
                 let (index, generation) = index_and_generation(data);
                 let slots = Arc::clone(&self.slots);
-                if let Some(slot) = slots.get(index) {
-                    self.turn(slot, generation);
+                if let Some(slot) = slots.get(index).filter(|slot| slot.take_events()) {
+                    let flags = event.flags;
+                    let ended = flags.intersects(ENDED);
+                    self.turn(slot, generation, ended);
+                    slot.leave_events();
                 }
             }
         }
     }
 
-    /// Moves one connection on.
-    fn turn(&mut self, slot: &Arc<Slot>, generation: u32) {
+    /// Moves one connection on. When its input has `ended`, no further event will say so.
+    fn turn(&mut self, slot: &Arc<Slot>, generation: u32, ended: bool) {
         let mut state = slot.lock();
         if state.generation != generation {
             return;
@@ -103,14 +109,21 @@ impl<S: Service> Worker<S> {
             | Phase::Parked
             | Phase::Closing { .. } => return slot.settle(&mut state),
         }
+        connection.revisit = ended || connection.unseen;
         let mut inbox = std::mem::take(&mut connection.inbox);
         let decoder = std::mem::take(&mut connection.decoder);
         let mut fresh = 0;
         if !connection.unseen {
             match connection.read(&mut self.input) {
                 Ok(Some(0)) | Err(_) => return slot.close(&mut state),
-                Ok(Some(count)) if inbox.is_empty() => fresh = count,
-                Ok(Some(count)) => inbox.extend_from_slice(&self.input[..count]),
+                Ok(Some(count)) => {
+                    connection.revisit |= count == self.input.len();
+                    if inbox.is_empty() {
+                        fresh = count;
+                    } else {
+                        inbox.extend_from_slice(&self.input[..count]);
+                    }
+                }
                 Ok(None) => {
                     connection.inbox = inbox;
                     connection.decoder = decoder;
@@ -157,12 +170,13 @@ impl<S: Service> Worker<S> {
             Pause::Yielded => {
                 connection.await_request();
                 connection.unseen = !connection.inbox.is_empty();
+                connection.revisit = true;
             }
             Pause::Parked => park(connection),
             Pause::LastAnswer => connection.finish_exchange(),
             Pause::Refused(refusal) => connection.refuse(refusal),
         }
-        if !slot.account(connection) {
+        if !slot.account(connection) && connection.phase == Phase::Reading {
             connection.refuse(Refusal::TooMuchBuffered);
             slot.account(connection);
         }
@@ -197,6 +211,7 @@ fn linger(scratch: &mut [u8], slot: &Slot, state: &mut SlotState, bytes_left: us
     let Some(connection) = &mut state.connection else { return };
     match connection.read(scratch) {
         Ok(Some(count @ 1..)) if count < bytes_left => {
+            connection.revisit = true;
             connection.phase = Phase::Lingering { bytes_left: bytes_left - count };
             slot.settle(state);
         }
