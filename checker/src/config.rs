@@ -202,7 +202,10 @@ mod tests {
         check_both("KV_SERVICE_URL", "http://a:1", |config| {
             config.kv_service_url = service_url("http://a:1").unwrap();
         });
-        check_both("MAX_BODY", "2GiB", |config| config.limits.body_bytes_max = 2 << 30);
+        check_both("MAX_BODY", "2GiB", |config| {
+            config.limits.body_bytes_max = 2 << 30;
+            config.limits.buffered_bytes_max = 8 << 30;
+        });
         check_both("WORKERS", "3", |config| config.limits.workers = 3);
     }
 

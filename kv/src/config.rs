@@ -151,7 +151,10 @@ mod tests {
         check_both("PORT", "9000", |config| config.port = 9000);
         check_both("HOST", "localhost", |config| config.host = value::host("localhost").unwrap());
         check_both("LOG_LEVEL", "warning", |config| config.log_level = LevelFilter::Warn);
-        check_both("MAX_BODY", "2GiB", |config| config.limits.body_bytes_max = 2 << 30);
+        check_both("MAX_BODY", "2GiB", |config| {
+            config.limits.body_bytes_max = 2 << 30;
+            config.limits.buffered_bytes_max = 8 << 30;
+        });
         check_both("MAX_CONNECTIONS", "7", |config| config.limits.connections_max = 7);
         check_both("WORKERS", "3", |config| config.limits.workers = 3);
         let quarter = Duration::from_millis(250);

@@ -161,7 +161,9 @@ impl Slot {
         let Some(connection) = &mut state.connection else { return };
         match connection.flush() {
             Flush::Failed => self.close(state),
-            Flush::Blocked => self.await_output(connection, generation),
+            Flush::Blocked if self.account(connection) => self.await_output(connection, generation),
+            // Too many clients do not take their answers; somebody has to go.
+            Flush::Blocked => self.close(state),
             Flush::Done => self.flushed(state),
         }
     }
@@ -169,6 +171,10 @@ impl Slot {
     fn flushed(&self, state: &mut SlotState) {
         let generation = state.generation;
         let Some(connection) = &mut state.connection else { return };
+        // Most connections hold nothing between two requests, and never did.
+        if connection.buffered > 0 {
+            self.account(connection);
+        }
         match connection.phase {
             Phase::Reading if self.core.is_draining() && connection.is_idle() => self.close(state),
             Phase::Reading => self.await_input(connection, generation),
@@ -421,7 +427,8 @@ impl Slot {
 
     /// Brings the core's sum of buffered bytes up to date; false when it is past its limit.
     pub(super) fn account(&self, connection: &mut Connection) -> bool {
-        let held = connection.inbox.len() + connection.decoder.buffered();
+        let unsent = connection.out.len() - connection.sent;
+        let held = connection.inbox.len() + connection.decoder.buffered() + unsent;
         let before = std::mem::replace(&mut connection.buffered, held);
         self.core.buffered_change(before, held)
     }

@@ -200,17 +200,12 @@ fn find_head_end(
 ) -> Result<Option<usize>, Refusal> {
     while let Some(at) = memchr::memchr(b'\n', &input[*scanned..]) {
         let (line_start, line_end) = (*scanned, *scanned + at);
+        check_lengths(input, *start, line_start, line_end, limits)?;
         if line_end == line_start || input[line_end - 1] != b'\r' {
             return Err(Refusal::Malformed("A line of the head ends in a bare LF"));
         }
         let empty = line_end - line_start == 1;
-        if line_start == *start && line_end - line_start > limits.target_bytes_max + LINE_EXTRA {
-            return Err(Refusal::TargetTooLong(limits.target_bytes_max));
-        }
         *scanned = line_end + 1;
-        if *scanned > limits.head_bytes_max {
-            return Err(Refusal::HeadTooLarge(limits.head_bytes_max));
-        }
         if empty && line_start > *start {
             return Ok(Some(*scanned));
         }
@@ -218,39 +213,53 @@ fn find_head_end(
             *start = *scanned;
         }
     }
-    let in_request_line = *scanned == *start;
-    if in_request_line && input.len() - *start > limits.target_bytes_max + LINE_EXTRA {
-        return Err(Refusal::TargetTooLong(limits.target_bytes_max));
-    }
-    if input.len() > limits.head_bytes_max {
-        return Err(Refusal::HeadTooLarge(limits.head_bytes_max));
-    }
-    if in_request_line {
-        refuse_what_is_no_request(&input[*start..])?;
-    }
+    check_lengths(input, *start, *scanned, input.len(), limits)?;
     Ok(None)
 }
 
-/// A method starts with a token character; TLS and binary noise do not, and need not wait for
-/// their deadline.
-fn refuse_what_is_no_request(line: &[u8]) -> Result<(), Refusal> {
-    match line.first() {
-        Some(byte) if byte.is_ascii_graphic() || *byte == b'\r' => Ok(()),
-        None => Ok(()),
-        Some(_) => Err(Refusal::Malformed("The request line is malformed")),
+/// Checks the line from `line_start` to `line_end`, which need not be whole. What is refused does
+/// not depend on the pieces in which the bytes come.
+fn check_lengths(
+    input: &[u8],
+    start: usize,
+    line_start: usize,
+    line_end: usize,
+    limits: &Limits,
+) -> Result<(), Refusal> {
+    if line_start == start {
+        // A method starts with a visible character; TLS and binary noise do not, and need not
+        // wait for their deadline.
+        if input.get(start).is_some_and(|byte| !byte.is_ascii_graphic() && !b"\r\n".contains(byte))
+        {
+            return Err(Refusal::Malformed("The request line is malformed"));
+        }
+        if line_end - line_start > limits.target_bytes_max + LINE_EXTRA {
+            return Err(Refusal::TargetTooLong(limits.target_bytes_max));
+        }
     }
+    if line_end >= limits.head_bytes_max {
+        return Err(Refusal::HeadTooLarge(limits.head_bytes_max));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// Feeds `input` in pieces of the given size, as a connection would, and says what came out:
-    /// a line a request, then how it ended.
-    fn decode(input: &[u8], piece: usize) -> String {
+    /// Feeds `input` in pieces of the given sizes, over and over, as a connection would, and says
+    /// what came out: a line a request, then how it ended.
+    fn decode(mut input: &[u8], pieces: &[usize]) -> String {
         let limits = Limits { body_bytes_max: 64, ..Limits::default() };
         let (mut decoder, mut inbox, mut seen) = (Decoder::default(), Vec::new(), String::new());
-        for bytes in input.chunks(piece) {
+        for &piece in pieces.iter().cycle() {
+            let bytes;
+            (bytes, input) = input.split_at(piece.min(input.len()));
+            if bytes.is_empty() {
+                break;
+            }
             inbox.extend_from_slice(bytes);
             while !inbox.is_empty() {
                 let advance = decoder.advance(&inbox, &limits, |request, _| {
@@ -276,7 +285,7 @@ mod tests {
     #[track_caller]
     fn check(input: &str, expected: &str) {
         for piece in [input.len().max(1), 1, 2, 3, 7] {
-            let seen = decode(input.as_bytes(), piece);
+            let seen = decode(input.as_bytes(), &[piece]);
             assert_eq!(seen, expected, "{input:?} in pieces of {piece}");
         }
     }
@@ -379,5 +388,47 @@ mod tests {
             assert_eq!(inbox.len(), head.len());
         }
         assert_eq!(decoder.buffered(), 1000);
+    }
+
+    /// Pieces that make requests, and pieces that break them, in any order.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let parts = prop_oneof![
+            8 => Just("GET /a HTTP/1.1\r\nHost: h\r\n\r\n".to_owned()),
+            4 => Just("PUT /b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nxyz".to_owned()),
+            4 => Just(
+                "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned()
+            ),
+            4 => Just("3;x=y\r\nabc\r\n".to_owned()),
+            3 => Just("0\r\nA: b\r\n\r\n".to_owned()),
+            3 => Just("0\r\n\r\n".to_owned()),
+            1 => Just("GET /d HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n".to_owned()),
+            1 => Just("Content-Length: 70\r\n\r\n".to_owned()),
+            1 => (8000usize..18_000).prop_map(|length| "a".repeat(length)),
+            1 => (1usize..3000).prop_map(|count| "A: b\r\n".repeat(count)),
+            2 => "[\\x00-\\x7f]{0,5}",
+            2 => "(\r|\n|\r\n| |:|;|/|HTTP/1\\.[01]|[0-9A-F]){1,4}",
+        ];
+        prop::collection::vec(parts, 1..8).prop_map(|parts| parts.concat().into_bytes())
+    }
+
+    proptest! {
+        /// What comes out does not depend on how the bytes were cut on their way.
+        #[test]
+        fn pieces_make_no_difference(
+            input in stream(),
+            flip in any::<Option<(prop::sample::Index, u8)>>(),
+            cuts in prop::collection::vec(1usize..9000, 1..20),
+        ) {
+            let mut input = input;
+            if let Some((at, byte)) = flip {
+                let at = at.index(input.len().max(1));
+                if let Some(flipped) = input.get_mut(at) {
+                    *flipped = byte;
+                }
+            }
+            let whole = decode(&input, &[input.len().max(1)]);
+            prop_assert_eq!(&decode(&input, &cuts), &whole);
+            prop_assert_eq!(&decode(&input, &[1]), &whole);
+        }
     }
 }

@@ -17,7 +17,9 @@ pub struct Limits {
     pub target_bytes_max: usize,
     /// Bytes of a request's body without its transfer coding (413 past it).
     pub body_bytes_max: usize,
-    /// Bytes of unfinished requests in all connections together (503 past it).
+    /// Bytes of unfinished requests and of answers that wait for their clients, in all connections
+    /// together. Past it a request is refused (503), and an answer that cannot leave is dropped
+    /// with its connection.
     pub buffered_bytes_max: usize,
     /// Requests of one connection that are answered in a row before the others get their turn.
     pub pipelined_max: usize,

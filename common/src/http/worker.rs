@@ -176,9 +176,9 @@ impl<S: Service> Worker<S> {
             Pause::LastAnswer => connection.finish_exchange(),
             Pause::Refused(refusal) => connection.refuse(refusal),
         }
-        if !slot.account(connection) && connection.phase == Phase::Reading {
+        let holds_request = !connection.inbox.is_empty() || connection.decoder.buffered() > 0;
+        if holds_request && !slot.account(connection) && connection.phase == Phase::Reading {
             connection.refuse(Refusal::TooMuchBuffered);
-            slot.account(connection);
         }
         slot.settle(&mut state);
         self.take_back(state.connection.as_mut());
