@@ -160,11 +160,10 @@ impl Slot {
         let generation = state.generation;
         let Some(connection) = &mut state.connection else { return };
         match connection.flush() {
-            Flush::Failed => self.close(state),
-            Flush::Blocked if self.account(connection) => self.await_output(connection, generation),
-            // Too many clients do not take their answers; somebody has to go.
-            Flush::Blocked => self.close(state),
             Flush::Done => self.flushed(state),
+            Flush::Blocked if self.account(connection) => self.await_output(connection, generation),
+            // The client has gone, or too many do not take their answers and somebody has to go.
+            Flush::Failed | Flush::Blocked => self.close(state),
         }
     }
 
