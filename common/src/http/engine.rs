@@ -11,7 +11,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::Limits;
-use super::connection::Slot;
+use super::slot::Slot;
 
 /// The epoll set that all workers wait on.
 pub(super) struct Poller {

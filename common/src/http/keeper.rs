@@ -1,7 +1,7 @@
 //! Connections that have to go: overdue ones, and idle ones when there is need.
 
-use super::connection::Slot;
 use super::engine::{Core, Slots};
+use super::slot::Slot;
 
 /// Ends what is overdue.
 pub(super) fn sweep(core: &Core, slots: &Slots) {

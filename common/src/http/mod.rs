@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `parse`, `chunked`, `decode` | bytes to requests, pure |
 //! | `encode` | responses to bytes, pure |
-//! | `connection`, `reply` | the state of one connection, and who may move it on |
+//! | `connection` | what one connection holds and is doing |
+//! | `slot`, `reply` | who may move a connection on, and where it goes then |
 //! | `worker` | the event loop and the calls of the service |
 //! | `acceptor`, `keeper` | new connections, deadlines, the graceful stop |
 //! | `engine`, `server` | what the threads share, start and stop |
@@ -27,6 +28,7 @@ mod reply;
 mod request;
 mod response;
 mod server;
+mod slot;
 mod worker;
 
 pub use ::http::{Method, StatusCode};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::connection::Slot;
+use super::slot::Slot;
 use super::{Refusal, Response};
 
 /// The right to answer one request, once, from any thread, now or later.

@@ -8,13 +8,11 @@ use std::time::Instant;
 use http::StatusCode;
 use rustix::event::epoll::{self, EventFlags};
 
-use super::connection::{
-    BUFFER_KEPT_BYTES_MAX, Connection, Exchange, Phase, Slot, SlotState, access,
-    index_and_generation,
-};
+use super::connection::{BUFFER_KEPT_BYTES_MAX, Connection, Exchange, Phase, access};
 use super::decode::{Advance, Decoder, Terms};
 use super::engine::{Core, Slots};
 use super::limits::Refusal;
+use super::slot::{Slot, SlotState, index_and_generation};
 use super::{Reply, Request, Service, encode};
 use crate::text::escaped;
 

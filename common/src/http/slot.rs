@@ -1,0 +1,259 @@
+//! The place that a connection lives in, and what happens to it there.
+//!
+//! A slot's mutex is held by whoever moves its connection on: the worker that got its event, the
+//! thread that sends its reply, or the keeper of the deadlines. It is not held while a handler
+//! runs. Epoll reports each change once (`EPOLLET`), to one worker; a worker that comes upon a
+//! connection which another one is at leaves a note and goes on, so no worker waits for another.
+//!
+//! Invariant: a slot's generation changes with each connection, so that an event or a reply for an
+//! earlier one finds nothing.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use rustix::event::epoll::EventFlags;
+
+use super::Response;
+use super::connection::{Connection, Flush, Phase};
+use super::decode::Awaits;
+use super::engine::{Core, millis};
+use super::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, Refusal};
+
+/// A place for a connection, used again when that one has gone.
+pub(super) struct Slot {
+    pub(super) index: u32,
+    pub(super) core: Arc<Core>,
+    state: Mutex<SlotState>,
+    /// Events of this slot that came since a worker took the first of them.
+    events: AtomicU32,
+    /// When something is overdue, in milliseconds of the core's clock; `NEVER` without one. The
+    /// lowest bit says that the connection is idle. Read without the lock.
+    deadline: AtomicU64,
+}
+
+pub(super) struct SlotState {
+    pub(super) generation: u32,
+    pub(super) connection: Option<Connection>,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// New input, and the end of it, each reported once.
+const INPUT: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+
+impl Slot {
+    pub(super) fn new(index: u32, core: Arc<Core>) -> Self {
+        let state = Mutex::new(SlotState { generation: 0, connection: None });
+        Slot { index, core, state, events: AtomicU32::new(0), deadline: AtomicU64::new(NEVER) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, SlotState>> {
+        match self.state.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// When the connection is overdue, and whether it is idle; without the lock.
+    pub(super) fn deadline(&self) -> Option<(u64, bool)> {
+        let packed = self.deadline.load(Ordering::Relaxed);
+        (packed != NEVER).then_some((packed >> 1, packed & 1 == 1))
+    }
+
+    fn set_deadline(&self, at_ms: Option<u64>, idle: bool) {
+        let packed = at_ms.map_or(NEVER, |at_ms| at_ms << 1 | u64::from(idle));
+        self.deadline.store(packed, Ordering::Relaxed);
+    }
+
+    /// Puts a new connection in and waits for its first request.
+    pub(super) fn open(&self, stream: TcpStream) -> io::Result<()> {
+        let mut state = self.lock();
+        state.generation = state.generation.wrapping_add(1);
+        let data = event_data(self.index, state.generation);
+        let at = self.core.now_ms() + millis(self.core.limits.idle_timeout);
+        self.set_deadline(Some(at), true);
+        let added = self.core.poller.add(&stream, data, INPUT);
+        if added.is_ok() {
+            state.connection = Some(Connection::new(stream));
+        }
+        added
+    }
+
+    /// Ends the connection; the slot is free for the next.
+    pub(super) fn close(&self, state: &mut SlotState) {
+        if let Some(connection) = state.connection.take() {
+            self.core.buffered_change(connection.buffered, 0);
+            self.set_deadline(None, false);
+            drop(connection);
+            self.core.release(self.index);
+        }
+    }
+
+    /// Sends what waits, and does what comes after it: waiting for the client to take more, for
+    /// its next request, or closing. Not for the phases in which a handler has the connection.
+    pub(super) fn settle(&self, state: &mut SlotState) {
+        let generation = state.generation;
+        let Some(connection) = &mut state.connection else { return };
+        match connection.flush() {
+            Flush::Done => self.flushed(state),
+            Flush::Blocked if self.account(connection) => self.await_output(connection, generation),
+            // The client has gone, or too many do not take their answers and somebody has to go.
+            Flush::Failed | Flush::Blocked => self.close(state),
+        }
+    }
+
+    fn flushed(&self, state: &mut SlotState) {
+        let generation = state.generation;
+        let Some(connection) = &mut state.connection else { return };
+        // Most connections hold nothing between two requests, and never did.
+        if connection.buffered > 0 {
+            self.account(connection);
+        }
+        match connection.phase {
+            Phase::Reading if self.core.is_draining() && connection.is_idle() => self.close(state),
+            Phase::Reading => self.await_input(connection, generation),
+            Phase::Calling | Phase::Answered | Phase::Parked => self.set_deadline(None, false),
+            Phase::Closing { linger: false } => self.close(state),
+            Phase::Closing { linger: true } => {
+                if connection.stream.shutdown(Shutdown::Write).is_err() {
+                    return self.close(state);
+                }
+                connection.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
+                self.set_deadline(Some(self.core.now_ms() + millis(LINGER_TIMEOUT)), false);
+                self.report_again(connection, generation);
+            }
+            Phase::Lingering { .. } if connection.revisit => {
+                self.report_again(connection, generation);
+            }
+            Phase::Lingering { .. } => {}
+        }
+    }
+
+    fn await_output(&self, connection: &mut Connection, generation: u32) {
+        let at = self.core.now_ms() + millis(self.core.limits.write_timeout);
+        self.set_deadline(Some(at), false);
+        self.report_again(connection, generation);
+    }
+
+    /// A deadline runs whole: more bytes of the same head or body do not move it.
+    fn await_input(&self, connection: &mut Connection, generation: u32) {
+        let limits = &self.core.limits;
+        let waits_for = (!connection.is_idle()).then(|| connection.decoder.awaits());
+        if waits_for.is_none() || waits_for != connection.waits_for {
+            let timeout = match waits_for {
+                None => limits.idle_timeout,
+                Some(Awaits::Head) => limits.head_timeout,
+                Some(Awaits::Body) => limits.body_timeout,
+            };
+            self.set_deadline(Some(self.core.now_ms() + millis(timeout)), waits_for.is_none());
+            connection.waits_for = waits_for;
+        }
+        if connection.revisit {
+            self.report_again(connection, generation);
+        }
+    }
+
+    /// Has epoll report the connection once more when it can be read or written, which may be at
+    /// once: a change of the interest looks at the socket anew.
+    fn report_again(&self, connection: &mut Connection, generation: u32) {
+        connection.revisit = false;
+        let data = event_data(self.index, generation);
+        let modified = self.core.poller.modify(&connection.stream, data, INPUT | EventFlags::OUT);
+        if let Err(error) = modified {
+            // Only a programming error can do this; the deadline will end the connection.
+            log::error!("cannot wait for a connection: {error}");
+        }
+    }
+
+    /// Sends the reply to the request of that generation, if its client is still there.
+    pub(super) fn answer(&self, generation: u32, response: Response, keep_alive: bool) {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return;
+        }
+        let Some(connection) = &mut state.connection else { return };
+        let keep_alive = keep_alive && !self.core.is_draining();
+        match connection.phase {
+            Phase::Calling => {
+                connection.put_answer(response, keep_alive);
+                connection.phase = Phase::Answered;
+            }
+            Phase::Parked => {
+                connection.put_answer(response, keep_alive);
+                connection.finish_parked();
+                self.settle(&mut state);
+                if let Some(connection) = &mut state.connection {
+                    connection.shrink();
+                }
+            }
+            Phase::Reading | Phase::Answered | Phase::Closing { .. } | Phase::Lingering { .. } => {}
+        }
+    }
+
+    /// Called when the deadline has passed, with the lock: nobody else has the connection.
+    pub(super) fn expire(&self, state: &mut SlotState) {
+        let Some(connection) = &mut state.connection else { return };
+        match connection.phase {
+            Phase::Calling | Phase::Answered => {}
+            Phase::Reading if connection.out.is_empty() => match connection.waits_for {
+                None => self.close(state),
+                Some(awaits) => {
+                    connection.refuse(match awaits {
+                        Awaits::Head => Refusal::HeadTimeout,
+                        Awaits::Body => Refusal::BodyTimeout,
+                    });
+                    self.account(connection);
+                    self.settle(state);
+                }
+            },
+            Phase::Reading | Phase::Parked | Phase::Closing { .. } | Phase::Lingering { .. } => {
+                self.close(state);
+            }
+        }
+    }
+
+    /// Brings the core's sum of buffered bytes up to date; false when it is past its limit.
+    pub(super) fn account(&self, connection: &mut Connection) -> bool {
+        let unsent = connection.out.len() - connection.sent;
+        let held = connection.inbox.len() + connection.decoder.buffered() + unsent;
+        let before = std::mem::replace(&mut connection.buffered, held);
+        self.core.buffered_change(before, held)
+    }
+
+    /// Takes the slot's events for a worker; false when another worker is at them, and will have
+    /// them reported again.
+    pub(super) fn take_events(&self) -> bool {
+        self.events.fetch_add(1, Ordering::AcqRel) == 0
+    }
+
+    /// The worker is done with the slot. What happened meanwhile is reported anew.
+    pub(super) fn leave_events(&self) {
+        if self.events.compare_exchange(1, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return;
+        }
+        self.events.store(0, Ordering::Release);
+        let mut state = self.lock();
+        let generation = state.generation;
+        if let Some(connection) = &mut state.connection {
+            self.report_again(connection, generation);
+        }
+    }
+}
+
+/// What an event of the connection carries.
+pub(super) fn event_data(index: u32, generation: u32) -> u64 {
+    u64::from(index) << 32 | u64::from(generation)
+}
+
+/// The two parts of `event_data`.
+pub(super) fn index_and_generation(data: u64) -> (u32, u32) {
+    let low = |part: u64| u32::try_from(part & u64::from(u32::MAX)).unwrap_or_default();
+    (low(data >> 32), low(data))
+}
