@@ -1,0 +1,83 @@
+//! What a program writes to its standard error, line by line.
+
+use std::io::{BufRead, BufReader};
+use std::process::ChildStderr;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
+
+use crate::DEADLINE;
+
+/// The lines of a standard error, read by a thread of its own.
+#[derive(Debug)]
+pub struct Log {
+    lines: Receiver<String>,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Log {
+    /// Reads on all the time.
+    pub(crate) fn reading(stderr: ChildStderr) -> Self {
+        let (sender, lines) = unbounded();
+        thread::spawn(move || read(stderr, |line| sender.send(line).is_ok()));
+        Log { lines, seen: Mutex::default() }
+    }
+
+    /// Reads a line only when somebody asks for one, so that the pipe fills up.
+    pub(crate) fn reluctant(stderr: ChildStderr) -> Self {
+        let (sender, lines) = bounded(0);
+        thread::spawn(move || read(stderr, |line| sender.send(line).is_ok()));
+        Log { lines, seen: Mutex::default() }
+    }
+
+    /// The first line that holds `text`, of those that came and those that come.
+    #[track_caller]
+    pub fn wait_for(&self, text: &str) -> String {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = seen.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_deadline(deadline) {
+                Ok(line) => {
+                    seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no line with '{text}' ({error}) in {seen:#?}"),
+            }
+        }
+    }
+
+    /// All lines, when the program has ended.
+    #[track_caller]
+    pub(crate) fn all(self) -> Vec<String> {
+        let mut seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_deadline(deadline) {
+                Ok(line) => seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return seen,
+                Err(RecvTimeoutError::Timeout) => panic!("the standard error stays open"),
+            }
+        }
+    }
+}
+
+fn read(stderr: ChildStderr, mut take: impl FnMut(String) -> bool) {
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        if !take(String::from_utf8_lossy(&line).into_owned()) {
+            return;
+        }
+        line.clear();
+    }
+}
