@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use common::http::{Response, StatusCode};
+use common::http::{FieldValue, Response, StatusCode};
 use serde_json::Value;
 
 use crate::body::BodyError;
 use crate::key::{Key, KeyError};
 use crate::routes::RouteError;
+use crate::store::Refused;
 
 /// Why a request is not done.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub enum ApiError<'a> {
     },
     /// The body is not what the endpoint takes.
     Body(BodyError<'a>),
+    /// The store did not take the step.
+    Refused(Refused),
     /// A page of another origin sends something that is not declared as JSON.
     MediaType,
 }
@@ -48,6 +51,9 @@ impl ApiError<'_> {
                 | BodyError::NotObject { .. }
                 | BodyError::Members(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
+            ApiError::Refused(Refused::Condition(_)) => StatusCode::PRECONDITION_FAILED,
+            ApiError::Refused(Refused::NotAnInteger | Refused::Overflow) => StatusCode::CONFLICT,
+            ApiError::Refused(Refused::Full(_)) => StatusCode::INSUFFICIENT_STORAGE,
             ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -64,6 +70,7 @@ impl ApiError<'_> {
                 path.as_str()
             )),
             ApiError::Body(error) => error.detail(),
+            ApiError::Refused(why) => refused(&why.to_string()),
             ApiError::MediaType => {
                 refused("A request from another origin must have a JSON Content-Type")
             }
@@ -71,11 +78,15 @@ impl ApiError<'_> {
         let response = Response::json(self.status(), body);
         match self {
             ApiError::MethodNotAllowed(allow) => response.header("Allow", *allow),
+            ApiError::Refused(Refused::Condition(Some(version))) => {
+                response.header("ETag", FieldValue::EntityTag(version.0))
+            }
             ApiError::NoSuchRoute
             | ApiError::BadKey(_)
             | ApiError::KeyNotFound(_)
             | ApiError::KeyMismatch { .. }
             | ApiError::Body(_)
+            | ApiError::Refused(_)
             | ApiError::MediaType => response,
         }
     }

@@ -15,6 +15,8 @@ pub struct Key<'a>(Cow<'a, str>);
 /// Why a text is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
+    /// The text is empty.
+    Empty,
     /// A `%` without two hexadecimal digits behind it.
     Escape,
     /// The decoded bytes are not UTF-8.
@@ -29,7 +31,15 @@ impl<'a> Key<'a> {
     /// The key in a request's path, percent-decoded (RFC 3986, section 2.1).
     pub fn from_path(path: &'a str) -> Result<Self, KeyError> {
         let escaped = path.bytes().any(|byte| byte == b'%');
-        let key = if escaped { decode(path)? } else { Cow::Borrowed(path) };
+        Key::new(if escaped { decode(path)? } else { Cow::Borrowed(path) })
+    }
+
+    /// The key that a text is, without any decoding.
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, KeyError> {
+        let key = text.into();
+        if key.is_empty() {
+            return Err(KeyError::Empty);
+        }
         if key.len() > KEY_BYTES_MAX {
             return Err(KeyError::TooLong);
         }
@@ -37,6 +47,16 @@ impl<'a> Key<'a> {
             return Err(KeyError::Nul);
         }
         Ok(Key(key))
+    }
+
+    /// The same key, with its text its own.
+    pub fn into_owned(self) -> Key<'static> {
+        Key(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// A key that has been a key before.
+    pub(crate) fn kept(text: &'a str) -> Self {
+        Key(Cow::Borrowed(text))
     }
 
     /// The key's text.
@@ -59,6 +79,7 @@ fn decode(path: &str) -> Result<Cow<'_, str>, KeyError> {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            KeyError::Empty => f.write_str("Key is empty"),
             KeyError::Escape => f.write_str("Key has a '%' without two hexadecimal digits"),
             KeyError::Utf8 => f.write_str("Key is not UTF-8"),
             KeyError::Nul => f.write_str("Key holds a NUL character"),

@@ -8,9 +8,9 @@ use crate::store::{Memory, Store};
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    let store = Memory::default();
+    let store = Memory::new(usize::MAX).map_err(RunError::Start)?;
     let service = Kv::new(store.clone());
     serve(&PROGRAM.version_line(), &config.host, config.port, config.limits.clone(), service)?;
-    log::info!("stopped with {} keys", store.len());
+    log::info!("stopped with {} keys", store.stats().keys);
     Ok(())
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::decode::Terms;
 use super::parse::Version;
-use super::{Refusal, Response};
+use super::{FieldValue, Refusal, Response};
 
 /// Sent when a client waits for it before it sends a body (RFC 9110, section 10.1.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -29,7 +29,16 @@ pub(super) fn response(out: &mut Vec<u8>, response: &Response, terms: Terms, kee
         field(out, "Content-Length", itoa::Buffer::new().format(body.len()));
     }
     for (name, value) in &response.headers {
-        field(out, name, value);
+        match value {
+            FieldValue::Static(text) => field(out, name, text),
+            FieldValue::Text(text) => field(out, name, text),
+            FieldValue::Number(number) => field(out, name, itoa::Buffer::new().format(*number)),
+            FieldValue::EntityTag(number) => {
+                field(out, name, "\"");
+                out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
+                out.push(b'"');
+            }
+        }
     }
     match (terms.version, keep_alive) {
         (_, false) => field(out, "Connection", "close"),

@@ -35,5 +35,5 @@ pub use ::http::{Method, StatusCode};
 pub use limits::{Limits, Refusal};
 pub use reply::Reply;
 pub use request::{Headers, Request};
-pub use response::{Body, Response};
+pub use response::{Body, FieldValue, Response};
 pub use server::{BindError, Running, Server, Service};

@@ -1,8 +1,7 @@
 //! A response as a handler builds it. Framing, `Date` and `Connection` are the engine's.
 
-use std::borrow::Cow;
-
 use http::StatusCode;
+use smallvec::SmallVec;
 
 /// What a handler answers.
 #[derive(Debug)]
@@ -12,9 +11,22 @@ pub struct Response {
     /// The `Content-Type`, absent when there is no body.
     pub content_type: Option<&'static str>,
     /// Further header fields. Names and values must hold no control characters.
-    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    pub headers: SmallVec<[(&'static str, FieldValue); 2]>,
     /// The body; the engine leaves it out for HEAD, 204 and 304.
     pub body: Body,
+}
+
+/// The value of a header field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldValue {
+    /// Text that lives as long as the program.
+    Static(&'static str),
+    /// Text made for this answer.
+    Text(String),
+    /// A number in decimal.
+    Number(u64),
+    /// A number in decimal as a strong entity tag (RFC 9110, section 8.8.3).
+    EntityTag(u64),
 }
 
 /// The bytes of a response's body.
@@ -31,7 +43,7 @@ pub enum Body {
 impl Response {
     /// A response without a body.
     pub fn new(status: StatusCode) -> Self {
-        Response { status, content_type: None, headers: Vec::new(), body: Body::Empty }
+        Response { status, content_type: None, headers: SmallVec::new(), body: Body::Empty }
     }
 
     /// A response with a body of the given media type.
@@ -43,7 +55,7 @@ impl Response {
         Response {
             status,
             content_type: Some(content_type),
-            headers: Vec::new(),
+            headers: SmallVec::new(),
             body: body.into(),
         }
     }
@@ -55,7 +67,7 @@ impl Response {
 
     /// The same response with one more header field.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+    pub fn header(mut self, name: &'static str, value: impl Into<FieldValue>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -69,6 +81,18 @@ impl Body {
             Body::Static(bytes) => bytes,
             Body::Bytes(bytes) => bytes,
         }
+    }
+}
+
+impl From<&'static str> for FieldValue {
+    fn from(text: &'static str) -> Self {
+        FieldValue::Static(text)
+    }
+}
+
+impl From<String> for FieldValue {
+    fn from(text: String) -> Self {
+        FieldValue::Text(text)
     }
 }
 

@@ -1,11 +1,11 @@
 //! `/keys/{key}`
 
-use common::http::{Reply, Request, Response, StatusCode};
+use common::http::{FieldValue, Reply, Request, Response, StatusCode};
 
 use crate::body;
 use crate::error::ApiError;
 use crate::key::Key;
-use crate::store::Store;
+use crate::store::{Condition, Store, Version};
 
 const STORED: &str = r#"{"success":true,"message":"Value stored successfully"}"#;
 const DELETED: &str = r#"{"success":true,"message":"Key deleted successfully"}"#;
@@ -19,7 +19,12 @@ pub fn store(
     reply: Reply,
 ) {
     match value_for(key, request) {
-        Ok(value) => store.put(key, value, move || reply.send(Response::json(status, STORED))),
+        Ok(value) => store.put(key, value, None, &Condition::default(), move |outcome| {
+            reply.send(match outcome {
+                Ok(version) => Response::json(status, STORED).header("ETag", tag(version)),
+                Err(refused) => ApiError::Refused(refused).response(),
+            });
+        }),
         Err(error) => reply.send(error.response()),
     }
 }
@@ -27,15 +32,15 @@ pub fn store(
 /// `GET`: answers the value.
 pub fn get(store: &impl Store, key: &Key<'_>, mut reply: Reply) {
     let mut body = reply.buffer();
-    store.get(key, move |key, value| {
-        reply.send(match value {
-            Some(value) => {
+    store.get(key, move |key, found| {
+        reply.send(match found {
+            Some(found) => {
                 body.extend_from_slice(br#"{"success":true,"key":"#);
                 push_json_string(&mut body, key.as_str());
                 body.extend_from_slice(br#","value":"#);
-                body.extend_from_slice(value.as_bytes());
+                body.extend_from_slice(found.value());
                 body.push(b'}');
-                Response::json(StatusCode::OK, body)
+                Response::json(StatusCode::OK, body).header("ETag", tag(found.version()))
             }
             None => ApiError::KeyNotFound(key).response(),
         });
@@ -44,13 +49,17 @@ pub fn get(store: &impl Store, key: &Key<'_>, mut reply: Reply) {
 
 /// `DELETE`: removes the key.
 pub fn delete(store: &impl Store, key: &Key<'_>, reply: Reply) {
-    store.delete(key, move |key, removed| {
-        reply.send(if removed {
-            Response::json(StatusCode::OK, DELETED)
-        } else {
-            ApiError::KeyNotFound(key).response()
+    store.delete(key, &Condition::default(), move |key, outcome| {
+        reply.send(match outcome {
+            Ok(true) => Response::json(StatusCode::OK, DELETED),
+            Ok(false) => ApiError::KeyNotFound(key).response(),
+            Err(refused) => ApiError::Refused(refused).response(),
         });
     });
+}
+
+fn tag(version: Version) -> FieldValue {
+    FieldValue::EntityTag(version.0)
 }
 
 fn push_json_string(out: &mut Vec<u8>, text: &str) {

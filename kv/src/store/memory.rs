@@ -1,57 +1,202 @@
-//! The in-memory store: one map behind one lock.
+//! The in-memory store: one table behind one lock.
 //!
-//! Nothing here knows HTTP. Each method locks once, and what it takes out or allocates is made or
-//! dropped outside of the lock.
+//! Nothing here knows HTTP. Each method locks once, and what it takes out is dropped, and who
+//! waits is told, when the lock is free again.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Store, Value};
+use super::keeper::{self, Keeper, WAITERS_TICK};
+use super::table::{Garbage, Table};
+use super::waiters::Waiters;
+use super::{
+    Batched, Condition, Found, Incremented, Op, Page, Refused, Selection, Stats, Store, Version,
+    Wait, Waiter,
+};
 use crate::key::Key;
 
-/// Values in memory; they go with the process. Clones share one map.
-#[derive(Debug, Clone, Default)]
+/// Values in memory; they go with the process. Clones share one table.
+#[derive(Clone)]
 pub struct Memory {
-    map: Arc<RwLock<HashMap<Box<str>, Value>>>,
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    table: RwLock<Table>,
+    pub(super) waiters: Waiters,
+    pub(super) keeper: Keeper,
+    started: Instant,
 }
 
 impl Memory {
-    // A poisoned lock guards a whole map all the same: no step below leaves it half changed.
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<Box<str>, Value>> {
-        self.map.read().unwrap_or_else(PoisonError::into_inner)
+    /// An empty store that refuses writes which would need more than `bytes_max` in all. Its
+    /// versions begin with the clock, in microseconds, so that they grow from one start to the
+    /// next.
+    ///
+    /// # Errors
+    /// There is no room for the thread that removes what has expired.
+    pub fn new(bytes_max: usize) -> std::io::Result<Self> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let version = Version(u64::try_from(since_epoch.as_micros()).unwrap_or_default());
+        let (keeper, pokes) = Keeper::new();
+        let shared = Arc::new(Shared {
+            table: RwLock::new(Table::new(version, bytes_max)),
+            waiters: Waiters::default(),
+            keeper,
+            started: Instant::now(),
+        });
+        keeper::start(Arc::downgrade(&shared), pokes)?;
+        Ok(Memory { shared })
+    }
+}
+
+impl Shared {
+    /// Milliseconds on a clock that neither stops nor goes back, whatever is done to the date.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Value>> {
-        self.map.write().unwrap_or_else(PoisonError::into_inner)
+    // A poisoned lock guards a whole table all the same: no step leaves it half changed.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn replace(&self, key: &str, value: Value) -> Option<Value> {
-        let mut map = self.write();
-        if let Some(kept) = map.get_mut(key) {
-            return Some(std::mem::replace(kept, value));
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn find(&self, key: &Key<'_>) -> Option<Found> {
+        self.read().get(key, self.now_ms())
+    }
+
+    /// Takes one step on the table, then drops its garbage without the lock.
+    fn step<T>(&self, step: impl FnOnce(&mut Table, u64, &mut Garbage) -> T) -> T {
+        let now_ms = self.now_ms();
+        let mut garbage = Garbage::new();
+        let outcome = step(&mut self.write(), now_ms, &mut garbage);
+        drop(garbage);
+        outcome
+    }
+
+    /// Has the keeper look after what happens in so long.
+    fn expect(&self, within: Option<Duration>) {
+        if let Some(within) = within {
+            let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+            self.keeper.expect(self.now_ms().saturating_add(within_ms));
         }
-        map.insert(key.into(), value)
+    }
+
+    fn wake(&self, key: &Key<'_>) {
+        self.waiters.wake(key, |key| self.find(key));
     }
 }
 
 impl Store for Memory {
-    fn put(&self, key: &Key<'_>, value: &str, done: impl FnOnce() + Send + 'static) {
-        let before = self.replace(key.as_str(), value.into());
-        drop(before);
-        done();
+    fn get(&self, key: &Key<'_>, done: impl FnOnce(&Key<'_>, Option<Found>) + Send + 'static) {
+        let found = self.shared.find(key);
+        done(key, found);
     }
 
-    fn get(&self, key: &Key<'_>, done: impl FnOnce(&Key<'_>, Option<Value>) + Send + 'static) {
-        let value = self.read().get(key.as_str()).cloned();
-        done(key, value);
+    fn put(
+        &self,
+        key: &Key<'_>,
+        value: &str,
+        ttl: Option<Duration>,
+        condition: &Condition,
+        done: impl FnOnce(Result<Version, Refused>) + Send + 'static,
+    ) {
+        let outcome = self
+            .shared
+            .step(|table, now_ms, garbage| table.put(key, value, ttl, condition, now_ms, garbage));
+        self.shared.expect(ttl);
+        if outcome.is_ok() {
+            self.shared.wake(key);
+        }
+        done(outcome);
     }
 
-    fn delete(&self, key: &Key<'_>, done: impl FnOnce(&Key<'_>, bool) + Send + 'static) {
-        let removed = self.write().remove_entry(key.as_str());
-        done(key, removed.is_some());
+    fn delete(
+        &self,
+        key: &Key<'_>,
+        condition: &Condition,
+        done: impl FnOnce(&Key<'_>, Result<bool, Refused>) + Send + 'static,
+    ) {
+        let outcome = self
+            .shared
+            .step(|table, now_ms, garbage| table.delete(key, condition, now_ms, garbage));
+        if outcome == Ok(true) {
+            self.shared.wake(key);
+        }
+        done(key, outcome);
     }
 
-    fn len(&self) -> usize {
-        self.read().len()
+    fn increment(
+        &self,
+        key: &Key<'_>,
+        by: i64,
+        condition: &Condition,
+        done: impl FnOnce(&Key<'_>, Result<Incremented, Refused>) + Send + 'static,
+    ) {
+        let outcome = self
+            .shared
+            .step(|table, now_ms, garbage| table.increment(key, by, condition, now_ms, garbage));
+        if outcome.is_ok() {
+            self.shared.wake(key);
+        }
+        done(key, outcome);
+    }
+
+    fn batch(
+        &self,
+        ops: Vec<Op>,
+        done: impl FnOnce(&[Op], Result<Batched, (usize, Refused)>) + Send + 'static,
+    ) {
+        let outcome = self.shared.step(|table, now_ms, garbage| table.batch(&ops, now_ms, garbage));
+        if outcome.is_ok() {
+            self.shared.expect(ops.iter().filter_map(Op::ttl).min());
+            if self.shared.waiters.len() > 0 {
+                ops.iter().for_each(|op| self.shared.wake(&op.key));
+            }
+        }
+        done(&ops, outcome);
+    }
+
+    fn list(&self, selection: &Selection, done: impl FnOnce(Page) + Send + 'static) {
+        let now_ms = self.shared.now_ms();
+        let page = self.shared.read().list(selection, now_ms);
+        done(page);
+    }
+
+    fn delete_prefix(&self, prefix: &str, done: impl FnOnce(usize) + Send + 'static) {
+        let now_ms = self.shared.now_ms();
+        let (deleted, garbage) = self.shared.write().delete_prefix(prefix, now_ms);
+        if self.shared.waiters.len() > 0 {
+            garbage.iter().for_each(|entry| self.shared.wake(&Key::kept(&entry.key_text())));
+        }
+        drop(garbage);
+        done(deleted);
+    }
+
+    fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
+        let timeout_ms = u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX >> 1);
+        let deadline_ms = self.shared.now_ms().saturating_add(timeout_ms);
+        self.shared.waiters.register(key, wait, deadline_ms, waiter);
+        self.shared.wake(key);
+        self.shared.expect(Some(WAITERS_TICK));
+    }
+
+    fn release_waiters(&self) {
+        self.shared.waiters.release(|key| self.shared.find(key));
+    }
+
+    fn stats(&self) -> Stats {
+        let now_ms = self.shared.now_ms();
+        let table = self.shared.read();
+        Stats {
+            keys: table.len(now_ms),
+            bytes: table.bytes(),
+            expired: table.expired(),
+            waiters: self.shared.waiters.len(),
+        }
     }
 }

@@ -1,38 +1,332 @@
 //! What every store promises.
 //!
 //! - Each call is one atomic step, and the steps on a key are linearizable: a call takes effect
-//!   at one point between its begin and the call of `done` (Herlihy and Wing, 1990).
+//!   at one point between its begin and the call of `done` (Herlihy and Wing, 1990). A batch is all
+//!   or nothing, and one step.
+//! - Every step that changes something gets a version, which only grows in the whole store and is
+//!   never used again, not after a delete and not after a restart.
 //! - A value is kept as the exact JSON text that came.
+//! - An expired key does not exist: not in a read, a list, a condition or a count.
 //! - `done` is called once, with the outcome, on any thread: at once by a store in memory, later
 //!   by one that waits for a disk or a peer. No lock is held meanwhile.
+//!
+//! Nothing here needs what only a map in this process can do: no call is given a closure over the
+//! kept data or hands out a reference to it.
 
+mod entry;
+mod keeper;
 mod memory;
+mod table;
+mod waiters;
 
-use std::sync::Arc;
+use std::fmt;
+use std::time::Duration;
 
 pub use memory::Memory;
 
 use crate::key::Key;
+use entry::Entry;
 
-/// JSON text, shared so that a read copies nothing under a lock.
-pub type Value = Arc<str>;
+/// When a key was written, on the store's own count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
 
-/// Keeps values under keys.
+/// The state of a key that a step asks for: preconditions of RFC 9110, section 13.1.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// `If-Match`: the key must have one of these versions.
+    pub if_match: Option<Versions>,
+    /// `If-None-Match`: the key must have none of these versions.
+    pub if_none_match: Option<Versions>,
+}
+
+/// Which versions a condition names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Versions {
+    /// Any version, `*`.
+    Any,
+    /// One of these.
+    OneOf(Vec<Version>),
+}
+
+/// A value as it was found.
+#[derive(Clone)]
+pub struct Found {
+    value: Entry,
+    /// Milliseconds until it expires, if it does.
+    pub ttl_ms: Option<u64>,
+}
+
+/// Why a step was not taken. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The key is in another state than the condition asks for: its version, if it has one.
+    Condition(Option<Version>),
+    /// The value to increment is no integer of 64 bits.
+    NotAnInteger,
+    /// The sum does not fit into 64 bits.
+    Overflow,
+    /// The store is full: its limit in bytes.
+    Full(usize),
+}
+
+/// What a counter has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incremented {
+    /// The sum.
+    pub value: i64,
+    /// The version of the sum.
+    pub version: Version,
+}
+
+/// One operation of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Op {
+    /// The key it is about.
+    pub key: Key<'static>,
+    /// What is done.
+    pub action: Action,
+    /// The state that the key must be in.
+    pub condition: Condition,
+}
+
+/// What an operation does with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Keeps a value, for so long if a time is given.
+    Put(Box<str>, Option<Duration>),
+    /// Reads.
+    Get,
+    /// Removes.
+    Delete,
+    /// Adds to the integer; an absent key counts as 0.
+    Increment(i64),
+}
+
+/// What came of one operation of a batch.
+#[derive(Clone)]
+pub enum Done {
+    /// The value is kept.
+    Put,
+    /// What was found.
+    Get(Option<Found>),
+    /// Whether there was something to remove.
+    Delete(bool),
+    /// The sum.
+    Increment(i64),
+}
+
+/// What came of a batch.
+pub struct Batched {
+    /// The version of all that was written; the store's latest when nothing was.
+    pub version: Version,
+    /// What came of each operation, in order.
+    pub results: Vec<Done>,
+}
+
+/// Which part of the keys to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Only keys behind this one, in byte order.
+    pub after: Option<String>,
+    /// So many keys at most.
+    pub limit: usize,
+}
+
+/// A part of the keys, in byte order.
+pub struct Page {
+    /// The keys with their values.
+    pub entries: Vec<Listed>,
+    /// Whether there may be more keys behind this one.
+    pub more_after: Option<String>,
+}
+
+/// A key in a list.
+#[derive(Clone)]
+pub struct Listed(Entry);
+
+/// What a client waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// The versions that it knows. `None` waits for the key to appear.
+    pub known: Option<Versions>,
+    /// How long.
+    pub timeout: Duration,
+}
+
+/// What came of waiting.
+pub enum Waited {
+    /// The key has a version that was not known.
+    Changed(Found),
+    /// The key is not there: it has gone, or has not appeared in time.
+    Absent,
+    /// The time is over, and the version is the same.
+    Unchanged(Version),
+}
+
+/// Somebody who waits.
+pub trait Waiter: Send + Sync + 'static {
+    /// Whether nobody takes the answer any more.
+    fn has_left(&self) -> bool;
+    /// Takes the answer.
+    fn answer(self: Box<Self>, key: &Key<'_>, waited: Waited);
+}
+
+/// Sums over the whole store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Keys that have a value.
+    pub keys: usize,
+    /// Bytes of memory that keys, values and their indexes need, near enough for a limit.
+    pub bytes: usize,
+    /// Keys that have expired and been removed since the start.
+    pub expired: u64,
+    /// Clients that wait for a key.
+    pub waiters: usize,
+}
+
+/// Keeps values under keys. `done` gets the key back, so that a store that answers at once copies
+/// none.
 pub trait Store: Send + Sync + 'static {
-    /// Keeps `value`, which is valid JSON text, under `key`, in place of what was there.
-    fn put(&self, key: &Key<'_>, value: &str, done: impl FnOnce() + Send + 'static);
+    /// Reads a key.
+    fn get(&self, key: &Key<'_>, done: impl FnOnce(&Key<'_>, Option<Found>) + Send + 'static);
 
-    /// Looks the key up; `done` gets the key back, and its value if it has one.
-    fn get(&self, key: &Key<'_>, done: impl FnOnce(&Key<'_>, Option<Value>) + Send + 'static);
+    /// Keeps `value`, which is valid JSON text, in place of what was there; for `ttl`, or until it
+    /// is removed.
+    fn put(
+        &self,
+        key: &Key<'_>,
+        value: &str,
+        ttl: Option<Duration>,
+        condition: &Condition,
+        done: impl FnOnce(Result<Version, Refused>) + Send + 'static,
+    );
 
-    /// Removes the key; `done` gets the key back, and whether it had a value.
-    fn delete(&self, key: &Key<'_>, done: impl FnOnce(&Key<'_>, bool) + Send + 'static);
+    /// Removes a key; says whether it had a value.
+    fn delete(
+        &self,
+        key: &Key<'_>,
+        condition: &Condition,
+        done: impl FnOnce(&Key<'_>, Result<bool, Refused>) + Send + 'static,
+    );
 
-    /// The number of keys that have a value.
-    fn len(&self) -> usize;
+    /// Adds to the integer that the key holds and keeps when it expires; an absent key counts as
+    /// 0.
+    fn increment(
+        &self,
+        key: &Key<'_>,
+        by: i64,
+        condition: &Condition,
+        done: impl FnOnce(&Key<'_>, Result<Incremented, Refused>) + Send + 'static,
+    );
 
-    /// Whether no key has a value.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Does all operations in order as one step, each seeing those before it; or none, and says
+    /// which one refused.
+    fn batch(
+        &self,
+        ops: Vec<Op>,
+        done: impl FnOnce(&[Op], Result<Batched, (usize, Refused)>) + Send + 'static,
+    );
+
+    /// Lists keys. Every key that is there from the first page to the last is seen once.
+    fn list(&self, selection: &Selection, done: impl FnOnce(Page) + Send + 'static);
+
+    /// Removes every key that begins so, as one step; says how many had a value.
+    fn delete_prefix(&self, prefix: &str, done: impl FnOnce(usize) + Send + 'static);
+
+    /// Answers the waiter as soon as the key is in a state that it does not know, or its time is
+    /// over.
+    fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>);
+
+    /// Ends all waiting now, as if its time was over.
+    fn release_waiters(&self);
+
+    /// Sums over the whole store.
+    fn stats(&self) -> Stats;
+}
+
+impl Condition {
+    /// Whether a key with this version, or without a value, is in a state that is asked for.
+    pub fn holds(&self, current: Option<Version>) -> bool {
+        self.if_match.as_ref().is_none_or(|versions| versions.contain(current))
+            && !self.if_none_match.as_ref().is_some_and(|versions| versions.contain(current))
     }
 }
+
+impl Op {
+    /// How long what it writes is kept, if that is limited.
+    pub fn ttl(&self) -> Option<Duration> {
+        match &self.action {
+            Action::Put(_, ttl) => *ttl,
+            Action::Get | Action::Delete | Action::Increment(_) => None,
+        }
+    }
+}
+
+impl Versions {
+    /// Whether the current version is one of these; none is not.
+    pub fn contain(&self, current: Option<Version>) -> bool {
+        match (self, current) {
+            (_, None) => false,
+            (Versions::Any, Some(_)) => true,
+            (Versions::OneOf(versions), Some(current)) => versions.contains(&current),
+        }
+    }
+}
+
+impl Found {
+    /// The JSON text.
+    pub fn value(&self) -> &[u8] {
+        self.value.value()
+    }
+
+    /// When it was written.
+    pub fn version(&self) -> Version {
+        self.value.version()
+    }
+}
+
+impl Listed {
+    /// The key, which is UTF-8.
+    pub fn key(&self) -> &[u8] {
+        self.0.key()
+    }
+
+    /// The JSON text.
+    pub fn value(&self) -> &[u8] {
+        self.0.value()
+    }
+
+    /// When it was written.
+    pub fn version(&self) -> Version {
+        self.0.version()
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Condition(Some(version)) => {
+                write!(f, "Condition does not hold: the key has version {version}")
+            }
+            Refused::Condition(None) => {
+                f.write_str("Condition does not hold: the key is not there")
+            }
+            Refused::NotAnInteger => f.write_str("The value is no integer of 64 bits"),
+            Refused::Overflow => f.write_str("The sum does not fit into 64 bits"),
+            Refused::Full(bytes_max) => {
+                write!(f, "The store is full: its limit is {bytes_max} bytes")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refused {}

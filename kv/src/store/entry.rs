@@ -1,0 +1,124 @@
+//! A key with its value, in one allocation, shared by the indexes and by whoever reads it.
+
+use std::borrow::{Borrow, Cow};
+use std::cell::RefCell;
+use std::cmp::Ordering;
+
+use triomphe::ThinArc;
+
+use super::Version;
+use crate::key::{KEY_BYTES_MAX, Key};
+
+/// Never changes once made: a write puts another entry in its place. Ordered and
+/// compared by its key alone, so that sets can be searched by key.
+#[derive(Clone)]
+pub(super) struct Entry(ThinArc<Header, u8>);
+
+/// What precedes the bytes of key and value.
+struct Header {
+    version: Version,
+    /// On the table's clock; `NEVER` without an expiry.
+    deadline_ms: u64,
+    key_bytes: u16,
+}
+
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
+
+/// The deadline of what does not expire.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// Bytes that an allocation of an entry has beside key and value: reference count, header, length,
+/// and what the allocator keeps and rounds up.
+const ALLOCATION_BYTES: usize = 8 + size_of::<Header>() + 8 + 16;
+/// Bytes that the indexes need for an entry on average: a pointer in a hash table that is between
+/// 7/16 and 7/8 full, and one in a B-tree whose nodes are some 2/3 full.
+const INDEX_BYTES: usize = 15 + 20;
+/// The same for the index of expiring entries: a deadline and a pointer in a B-tree.
+const EXPIRY_BYTES: usize = 30;
+
+impl Entry {
+    pub(super) fn new(key: &Key<'_>, value: &str, version: Version, deadline_ms: u64) -> Self {
+        thread_local! {
+            static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        let key = key.as_str().as_bytes();
+        let key_bytes = u16::try_from(key.len()).unwrap_or(u16::MAX);
+        let header = Header { version, deadline_ms, key_bytes };
+        JOINED.with_borrow_mut(|joined| {
+            joined.clear();
+            joined.extend_from_slice(key);
+            joined.extend_from_slice(value.as_bytes());
+            let entry = Entry(ThinArc::from_header_and_slice(header, joined));
+            if joined.capacity() > JOINED_KEPT_BYTES_MAX {
+                *joined = Vec::new();
+            }
+            entry
+        })
+    }
+
+    pub(super) fn key(&self) -> &[u8] {
+        &self.0.slice[..usize::from(self.0.header.header.key_bytes)]
+    }
+
+    /// The key as it came.
+    pub(super) fn key_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.key())
+    }
+
+    pub(super) fn value(&self) -> &[u8] {
+        &self.0.slice[usize::from(self.0.header.header.key_bytes)..]
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.0.header.header.version
+    }
+
+    pub(super) fn deadline_ms(&self) -> u64 {
+        self.0.header.header.deadline_ms
+    }
+
+    /// Whether it is there at that time, in milliseconds of the table's clock.
+    pub(super) fn is_live(&self, now_ms: u64) -> bool {
+        now_ms < self.deadline_ms()
+    }
+
+    /// Milliseconds left at that time; none when it does not expire.
+    pub(super) fn ttl_ms(&self, now_ms: u64) -> Option<u64> {
+        (self.deadline_ms() != NEVER).then(|| self.deadline_ms().saturating_sub(now_ms))
+    }
+
+    /// Bytes of memory that the store needs for it, near enough for a limit.
+    pub(super) fn cost(&self) -> usize {
+        let expiry = if self.deadline_ms() == NEVER { 0 } else { EXPIRY_BYTES };
+        self.0.slice.len() + ALLOCATION_BYTES + INDEX_BYTES + expiry
+    }
+}
+
+/// A scratch buffer that grew past this for a large value is given back.
+const JOINED_KEPT_BYTES_MAX: usize = 64 << 10;
+
+impl Borrow<[u8]> for Entry {
+    fn borrow(&self) -> &[u8] {
+        self.key()
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Entry {}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(other.key())
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}

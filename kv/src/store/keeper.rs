@@ -1,0 +1,89 @@
+//! The thread that removes what has expired and ends waiting that is over.
+//!
+//! It holds the lock for a small number of entries at a time, so that nobody waits long for it. A
+//! read does not depend on it: what has expired is absent at its time, removed or not.
+
+use std::io;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::memory::Shared;
+use super::table::Garbage;
+use crate::key::Key;
+
+/// Entries that are removed under one lock.
+const SWEEP_MAX: usize = 128;
+/// Between two looks at those who wait: for their time, and whether they are still there.
+pub(super) const WAITERS_TICK: Duration = Duration::from_millis(20);
+/// Without anything to expect it sleeps until it is poked.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How others reach the thread.
+pub(super) struct Keeper {
+    poke: Sender<()>,
+    /// When it means to wake up, on the store's clock.
+    wakes_ms: AtomicU64,
+}
+
+impl Keeper {
+    pub(super) fn new() -> (Self, Receiver<()>) {
+        let (poke, pokes) = bounded(1);
+        (Keeper { poke, wakes_ms: AtomicU64::new(u64::MAX) }, pokes)
+    }
+
+    /// Has it wake up at that time at the latest.
+    pub(super) fn expect(&self, at_ms: u64) {
+        if at_ms < self.wakes_ms.load(Ordering::SeqCst) {
+            // Full means that it has been poked already.
+            let _ = self.poke.try_send(());
+        }
+    }
+}
+
+/// Starts the thread, which ends when the store has gone.
+pub(super) fn start(store: Weak<Shared>, pokes: Receiver<()>) -> io::Result<()> {
+    let run = move || {
+        let mut pause = Duration::ZERO;
+        while let Ok(()) | Err(RecvTimeoutError::Timeout) = pokes.recv_timeout(pause) {
+            let Some(store) = store.upgrade() else { return };
+            pause = tend(&store);
+        }
+    };
+    thread::Builder::new().name("keeper".to_owned()).stack_size(128 << 10).spawn(run).map(drop)
+}
+
+/// Does what is due, and says how long it may sleep.
+fn tend(store: &Shared) -> Duration {
+    // From here on every deadline is either seen below or poked for.
+    store.keeper.wakes_ms.store(u64::MAX, Ordering::SeqCst);
+    while sweep(store) == SWEEP_MAX {
+        thread::yield_now();
+    }
+    let waiting = store.waiters.len() > 0;
+    if waiting {
+        store.waiters.expire(store.now_ms(), |key| store.find(key));
+    }
+    let now_ms = store.now_ms();
+    let until_expiry = store.read().next_deadline_ms().map(|at_ms| at_ms.saturating_sub(now_ms));
+    let pause = until_expiry.map_or(IDLE, Duration::from_millis).min(IDLE);
+    let pause = if waiting { pause.min(WAITERS_TICK) } else { pause };
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or_default();
+    store.keeper.wakes_ms.store(now_ms.saturating_add(pause_ms), Ordering::SeqCst);
+    pause
+}
+
+/// Removes some of what has expired, tells who waited for it, and says how many those were.
+fn sweep(store: &Shared) -> usize {
+    let mut garbage = Garbage::new();
+    store.write().sweep(store.now_ms(), SWEEP_MAX, &mut garbage);
+    if store.waiters.len() > 0 {
+        for entry in &garbage {
+            store.waiters.wake(&Key::kept(&entry.key_text()), |key| store.find(key));
+        }
+    }
+    garbage.len()
+}
