@@ -131,13 +131,13 @@ mod tests {
         check(&ApiError::NoSuchRoute.into(), 404, r#"{"detail":"Not Found"}"#);
         let refused: Response = ApiError::MethodNotAllowed { allow: "POST" }.into();
         check(&refused, 405, r#"{"detail":"Method Not Allowed"}"#);
-        assert_eq!(refused.headers, [("Allow", "POST".into())]);
+        assert_eq!(refused.headers[..], [("Allow", "POST".into())]);
         let refused: Response = ApiError::TooManyRuns.into();
         check(
             &refused,
             503,
             r#"{"detail":{"success":false,"error":"Too many tests at once: 16 run and 128 wait"}}"#,
         );
-        assert_eq!(refused.headers, [("Retry-After", "10".into())]);
+        assert_eq!(refused.headers[..], [("Retry-After", "10".into())]);
     }
 }

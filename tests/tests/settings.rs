@@ -116,8 +116,8 @@ fn check_health(program: fn() -> Launch, port: u16, said: Option<&str>) {
 
 /// Answers every connection with these bytes.
 fn impostor(answer: &'static str) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("a free port").port();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let lines = BufReader::new(&stream).lines().map_while(Result::ok);

@@ -155,7 +155,9 @@ impl Store for Memory {
         if outcome.is_ok() {
             self.shared.expect(ops.iter().filter_map(Op::ttl).min());
             if self.shared.waiters.len() > 0 {
-                ops.iter().for_each(|op| self.shared.wake(&op.key));
+                for op in &ops {
+                    self.shared.wake(&op.key);
+                }
             }
         }
         done(&ops, outcome);
@@ -171,7 +173,9 @@ impl Store for Memory {
         let now_ms = self.shared.now_ms();
         let (deleted, garbage) = self.shared.write().delete_prefix(prefix, now_ms);
         if self.shared.waiters.len() > 0 {
-            garbage.iter().for_each(|entry| self.shared.wake(&Key::kept(&entry.key_text())));
+            for entry in &garbage {
+                self.shared.wake(&Key::kept(&entry.key_text()));
+            }
         }
         drop(garbage);
         done(deleted);

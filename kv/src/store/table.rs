@@ -259,13 +259,12 @@ impl Table {
     fn set(&mut self, entry: Entry) -> Option<Entry> {
         let hash = self.hasher.hash_one(entry.key());
         let shard = &mut self.index[shard(hash)];
-        let before = match shard.find_mut(hash, |kept| kept.key() == entry.key()) {
-            Some(kept) => Some(std::mem::replace(kept, entry.clone())),
-            None => {
-                let hasher = &self.hasher;
-                shard.insert_unique(hash, entry.clone(), |kept| hasher.hash_one(kept.key()));
-                None
-            }
+        let before = if let Some(kept) = shard.find_mut(hash, |kept| kept.key() == entry.key()) {
+            Some(std::mem::replace(kept, entry.clone()))
+        } else {
+            let hasher = &self.hasher;
+            shard.insert_unique(hash, entry.clone(), |kept| hasher.hash_one(kept.key()));
+            None
         };
         if let Some(before) = &before {
             self.forget(before);
