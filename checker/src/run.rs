@@ -7,7 +7,7 @@ use crate::service::Checker;
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    let service = Checker::new(config.kv_service_url.to_string());
+    let service = Checker::new(config.kv_service_url.to_string(), config.kv_token.clone());
     let name = format!("{} for {}", PROGRAM.version_line(), config.kv_service_url);
     serve(&name, &config.host, config.port, config.limits.clone(), service)?;
     log::info!("stopped");

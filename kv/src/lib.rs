@@ -3,6 +3,7 @@
 //! Data flows one way: the engine's request to `routes` (which endpoint), to `handlers` (what it
 //! means), to `store` (one atomic step), and back as a reply.
 
+pub mod access;
 pub mod body;
 pub mod config;
 pub mod error;

@@ -3,6 +3,7 @@
 use common::docs::{self, Page};
 use common::http::{Reply, Request, Response, Service, StatusCode};
 
+use crate::access::Access;
 use crate::error::ApiError;
 use crate::handlers::{health, keys};
 use crate::openapi::OPENAPI;
@@ -16,17 +17,22 @@ const PAGE: Page = Page { title: "kv", openapi: OPENAPI };
 #[derive(Debug)]
 pub struct Kv<S> {
     store: S,
+    access: Access,
 }
 
 impl<S: Store> Kv<S> {
-    /// Serves what `store` keeps.
-    pub fn new(store: S) -> Self {
-        Kv { store }
+    /// Serves what `store` keeps to those whom `access` lets in.
+    pub fn new(store: S, access: Access) -> Self {
+        Kv { store, access }
     }
 }
 
 impl<S: Store> Service for Kv<S> {
     fn call(&self, request: &Request<'_>, reply: Reply) {
+        let authorizations = request.headers.all("Authorization");
+        if let Err(denied) = self.access.check(&request.method, request.path, authorizations) {
+            return reply.send(ApiError::Denied(denied).response());
+        }
         match route(&request.method, request.path) {
             Ok(Route::Get(key)) => keys::get(&self.store, &key, reply),
             Ok(Route::Create(key)) => {
