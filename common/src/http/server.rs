@@ -23,6 +23,10 @@ use crate::text::io_error;
 pub trait Service: Send + Sync + 'static {
     /// Answers one request through `reply`.
     fn call(&self, request: &Request<'_>, reply: Reply);
+
+    /// The graceful stop has begun: replies that are kept for long should be sent. Called again
+    /// while the stop lasts, for what has come meanwhile.
+    fn drain(&self) {}
 }
 
 /// Why a server could not be bound.
@@ -87,7 +91,7 @@ impl Server {
             let worker = Worker::new(Arc::clone(&core), Arc::clone(&slots), Arc::clone(&service));
             running.workers.push(spawn(format!("worker-{index}"), move || worker.run())?);
         }
-        let acceptor = Acceptor { core, slots, listener };
+        let acceptor = Acceptor { core, slots, listener, service };
         running.acceptor = Some(spawn("acceptor".to_owned(), move || acceptor.run())?);
         Ok(running)
     }

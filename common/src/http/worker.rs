@@ -8,10 +8,11 @@ use std::time::Instant;
 use http::StatusCode;
 use rustix::event::epoll::{self, EventFlags};
 
-use super::connection::{BUFFER_KEPT_BYTES_MAX, Connection, Exchange, Phase, access};
+use super::connection::{Connection, Exchange, Phase, access};
 use super::decode::{Advance, Decoder, Terms};
 use super::engine::{Core, Slots};
 use super::limits::Refusal;
+use super::output::Output;
 use super::slot::{Slot, SlotState, index_and_generation};
 use super::{Reply, Request, Service, encode};
 use crate::text::escaped;
@@ -34,7 +35,7 @@ pub(super) struct Worker<S> {
     pub(super) service: Arc<S>,
     /// What was just read; a request that came whole is handled right here.
     input: Vec<u8>,
-    out: Vec<u8>,
+    out: Output,
     spare: Vec<u8>,
 }
 
@@ -62,7 +63,7 @@ enum Pause {
 impl<S: Service> Worker<S> {
     pub(super) fn new(core: Arc<Core>, slots: Arc<Slots>, service: Arc<S>) -> Self {
         let input = vec![0; INPUT_BYTES];
-        Worker { core, slots, service, input, out: Vec::new(), spare: Vec::new() }
+        Worker { core, slots, service, input, out: Output::default(), spare: Vec::new() }
     }
 
     pub(super) fn run(mut self) {
@@ -101,11 +102,13 @@ impl<S: Service> Worker<S> {
             Phase::Lingering { bytes_left } => {
                 return linger(&mut self.input, slot, &mut state, bytes_left);
             }
-            Phase::Reading
-            | Phase::Calling
-            | Phase::Answered
-            | Phase::Parked
-            | Phase::Closing { .. } => return slot.settle(&mut state),
+            Phase::Parked => {
+                connection.peer_ended |= ended;
+                return slot.settle(&mut state);
+            }
+            Phase::Reading | Phase::Calling | Phase::Answered | Phase::Closing { .. } => {
+                return slot.settle(&mut state);
+            }
         }
         connection.revisit = ended || connection.unseen;
         let mut inbox = std::mem::take(&mut connection.inbox);
@@ -162,7 +165,7 @@ impl<S: Service> Worker<S> {
             Pause::Incomplete { send_continue } => {
                 connection.await_request();
                 if send_continue {
-                    connection.out.extend_from_slice(encode::CONTINUE);
+                    connection.out.buffer().extend_from_slice(encode::CONTINUE);
                 }
             }
             Pause::Yielded => {
@@ -187,9 +190,7 @@ impl<S: Service> Worker<S> {
         if let Some(connection) = connection.filter(|connection| connection.out.is_empty()) {
             std::mem::swap(&mut connection.out, &mut self.out);
         }
-        if self.out.capacity() > BUFFER_KEPT_BYTES_MAX {
-            self.out = Vec::new();
-        }
+        self.out.shrink();
     }
 }
 
