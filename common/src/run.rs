@@ -19,7 +19,7 @@ pub enum RunError {
 }
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully. `version` is the program and its
-/// version, for the log.
+/// version, and what else its first line in the log should say.
 pub fn serve(
     version: &str,
     host: &Host,
@@ -33,6 +33,7 @@ pub fn serve(
     let running = server.start(service).map_err(RunError::Start)?;
     log::info!("{version} listening on {address}, {workers} workers");
     // Outside of the macro, which evaluates nothing when its level is off.
+    // Not within the log line, which nobody evaluates above its level.
     let signal = shutdown.wait();
     log::info!("stopping on {signal}");
     running.stop();
