@@ -54,6 +54,10 @@ pub fn check(target: &Target, timeout: Duration) -> Result<(), HealthError> {
         Ok(Ok(answer)) if is_healthy(&answer) => Ok(()),
         Ok(Ok(answer)) => Err(HealthError::Unhealthy(target, first_line(&answer))),
         Ok(Err(error)) if is_timeout(&error) => Err(HealthError::Timeout(target, timeout)),
+        // The socket's own deadline, which ends at the same moment.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(HealthError::Timeout(target, timeout))
+        }
         Ok(Err(error)) => Err(HealthError::Io(target, error)),
         Err(_) => Err(HealthError::Timeout(target, timeout)),
     }
