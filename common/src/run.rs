@@ -33,7 +33,6 @@ pub fn serve(
     let running = server.start(service).map_err(RunError::Start)?;
     log::info!("{version} listening on {address}, {workers} workers");
     // Outside of the macro, which evaluates nothing when its level is off.
-    // Not within the log line, which nobody evaluates above its level.
     let signal = shutdown.wait();
     log::info!("stopping on {signal}");
     running.stop();

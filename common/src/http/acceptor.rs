@@ -148,6 +148,6 @@ impl Acceptor {
 /// 503 for a client that there is no room for; what does not fit its empty buffer is not sent.
 fn turn_away(stream: &TcpStream) {
     let mut out = Output::default();
-    encode::refusal(&mut out, Refusal::TooManyConnections);
+    encode::refusal(&mut out, Refusal::TooManyConnections, false);
     out.flush(stream);
 }

@@ -3,6 +3,7 @@
 //! Invariants: a connection is in one `Phase`; its requests are handled one after the other
 //! (RFC 9112, section 9.3.2).
 
+use std::fmt::Display;
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -153,9 +154,11 @@ impl Connection {
     }
 
     /// Answers in the engine's own name and closes.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
-        access(&Method::default(), "-", refusal.status(), Instant::now());
-        encode::refusal(&mut self.out, refusal);
+    /// `head_only` is for a request that is HEAD as far as it can be read: an answer to it has no
+    /// body (RFC 9110, section 9.3.2).
+    pub(super) fn refuse(&mut self, refusal: Refusal, head_only: bool) {
+        access("-", "-", refusal.status(), Instant::now());
+        encode::refusal(&mut self.out, refusal, head_only);
         self.exchange = None;
         self.inbox = Vec::new();
         self.decoder = Decoder::default();
@@ -179,7 +182,7 @@ impl Connection {
 }
 
 /// One line a request.
-pub(super) fn access(method: &Method, path: &str, status: http::StatusCode, started: Instant) {
+pub(super) fn access(method: impl Display, path: &str, status: http::StatusCode, started: Instant) {
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     logging::access(method, path, status.as_u16(), micros);
 }

@@ -76,8 +76,8 @@ fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool) {
 
 /// Appends the engine's own answer, after which the connection closes. The request's terms are
 /// not known.
-pub(super) fn refusal(output: &mut Output, refusal: Refusal) {
-    let terms = Terms { head_only: false, version: Version::Http11, keep_alive: false };
+pub(super) fn refusal(output: &mut Output, refusal: Refusal, head_only: bool) {
+    let terms = Terms { head_only, version: Version::Http11, keep_alive: false };
     response(output, refusal.response(), terms);
 }
 

@@ -182,7 +182,11 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BindError { host, port, error } = self;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        write!(f, "cannot listen on {host}:{port}: {}", io_error(error))
+        let why = match error.kind() {
+            io::ErrorKind::AddrNotAvailable => "not an address of this host".to_owned(),
+            _ => io_error(error),
+        };
+        write!(f, "cannot listen on {host}:{port}: {why}")
     }
 }
 

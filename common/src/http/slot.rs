@@ -224,10 +224,11 @@ impl Slot {
             Phase::Reading if connection.out.is_empty() => match connection.waits_for {
                 None => self.close(state),
                 Some(awaits) => {
-                    connection.refuse(match awaits {
+                    let refusal = match awaits {
                         Awaits::Head => Refusal::HeadTimeout,
                         Awaits::Body => Refusal::BodyTimeout,
-                    });
+                    };
+                    connection.refuse(refusal, is_head(&connection.inbox));
                     self.account(connection);
                     self.settle(state);
                 }
@@ -268,6 +269,11 @@ impl Slot {
 /// What an event of the connection carries.
 pub(super) fn event_data(index: u32, generation: u32) -> u64 {
     u64::from(index) << 32 | u64::from(generation)
+}
+
+/// Whether a request is HEAD, as far as it can be read.
+pub(super) fn is_head(input: &[u8]) -> bool {
+    input.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 /// The two parts of `event_data`.

@@ -13,7 +13,7 @@ use super::decode::{Advance, Decoder, Terms};
 use super::engine::{Core, Slots};
 use super::limits::Refusal;
 use super::output::Output;
-use super::slot::{Slot, SlotState, index_and_generation};
+use super::slot::{Slot, SlotState, index_and_generation, is_head};
 use super::{Reply, Request, Service, encode};
 use crate::text::escaped;
 
@@ -57,7 +57,10 @@ enum Pause {
     Parked,
     /// The answer just given was the last.
     LastAnswer,
-    Refused(Refusal),
+    Refused {
+        refusal: Refusal,
+        head_only: bool,
+    },
 }
 
 impl<S: Service> Worker<S> {
@@ -175,11 +178,12 @@ impl<S: Service> Worker<S> {
             }
             Pause::Parked => park(connection),
             Pause::LastAnswer => connection.finish_exchange(),
-            Pause::Refused(refusal) => connection.refuse(refusal),
+            Pause::Refused { refusal, head_only } => connection.refuse(refusal, head_only),
         }
         let holds_request = !connection.inbox.is_empty() || connection.decoder.buffered() > 0;
         if holds_request && !slot.account(connection) && connection.phase == Phase::Reading {
-            connection.refuse(Refusal::TooMuchBuffered);
+            let head_only = is_head(&connection.inbox);
+            connection.refuse(Refusal::TooMuchBuffered, head_only);
         }
         slot.settle(&mut state);
         self.take_back(state.connection.as_mut());
@@ -242,7 +246,10 @@ impl<S: Service> Caller<'_, S> {
                 Advance::Incomplete { send_continue } => {
                     return (used, Pause::Incomplete { send_continue });
                 }
-                Advance::Refused(refusal) => return (used, Pause::Refused(refusal)),
+                Advance::Refused(refusal) => {
+                    let head_only = is_head(&input[used..]);
+                    return (used, Pause::Refused { refusal, head_only });
+                }
             };
             served += 1;
             match called {
