@@ -100,7 +100,7 @@ mod tests {
     fn check(response: &Response, status: u16, body: &str) {
         assert_eq!(response.status.as_u16(), status);
         assert_eq!(response.content_type, Some("application/json"));
-        assert_eq!(String::from_utf8_lossy(response.body.as_bytes()), body);
+        assert_eq!(String::from_utf8_lossy(&response.body.to_vec()), body);
     }
 
     #[test]

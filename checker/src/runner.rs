@@ -218,7 +218,9 @@ mod tests {
         serde_json::from_str::<serde_json::Value>(&format!("[{body}]")).unwrap_err();
         let fake = Fake::with_fault(1, Fault::Answers(200, body.leak()));
         let runner = Runner::new(1, 1, |(url, report): (String, Sender<Report>)| {
-            report.send(DELETION.run(&Client::new(&url, REQUEST_TIMEOUT))).unwrap();
+            DELETION.run(&Client::new(&url, REQUEST_TIMEOUT), |came_of_it| {
+                report.send(came_of_it).unwrap();
+            });
         });
         let (sender, report) = crossbeam_channel::bounded(1);
         runner.submit((fake.url(), sender)).unwrap();

@@ -74,10 +74,12 @@ impl Service for Checker {
 
 impl Run {
     fn finish(self) {
-        let report = self.workflow.run(&self.client);
-        if let Err(failure) = &report.verdict {
-            log::warn!("{} failed: {failure}", report.test_name);
-        }
-        self.reply.send(handlers::report(&report));
+        let reply = self.reply;
+        self.workflow.run(&self.client, |report| {
+            if let Err(failure) = &report.verdict {
+                log::warn!("{} failed: {failure}", report.test_name);
+            }
+            reply.send(handlers::report(&report));
+        });
     }
 }

@@ -19,7 +19,7 @@ pub enum RunError {
 }
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully. `version` is the program and its
-/// version, for the log.
+/// version, and what else its first line in the log should say.
 pub fn serve(
     version: &str,
     host: &Host,

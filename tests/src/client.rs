@@ -131,14 +131,17 @@ impl Client {
     #[track_caller]
     fn fill(&mut self) -> bool {
         let mut buffer = vec![0; RECEIVED_BYTES];
-        match self.stream.read(&mut buffer) {
-            Ok(count) => {
-                self.received.extend_from_slice(&buffer[..count]);
-                count > 0
-            }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-            Err(error) => {
-                panic!("{error} after {:?}", String::from_utf8_lossy(&self.received))
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(count) => {
+                    self.received.extend_from_slice(&buffer[..count]);
+                    return count > 0;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+                Err(error) => {
+                    panic!("{error} after {:?}", String::from_utf8_lossy(&self.received))
+                }
             }
         }
     }

@@ -35,20 +35,32 @@ impl Log {
     /// The first line that holds `text`, of those that came and those that come.
     #[track_caller]
     pub fn wait_for(&self, text: &str) -> String {
+        let mut found = None;
+        self.wait_until(text, |line| {
+            found = line.contains(text).then(|| line.to_owned());
+            found.is_some()
+        });
+        found.expect("it was waited for")
+    }
+
+    /// Shows all lines, those that came and those that come, until one is the last wanted.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, mut is_last: impl FnMut(&str) -> bool) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = seen.iter().find(|line| line.contains(text)) {
-            return line.clone();
+        if seen.iter().any(|line| is_last(line)) {
+            return;
         }
         let deadline = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_deadline(deadline) {
                 Ok(line) => {
-                    seen.push(line.clone());
-                    if line.contains(text) {
-                        return line;
+                    let is_last = is_last(&line);
+                    seen.push(line);
+                    if is_last {
+                        return;
                     }
                 }
-                Err(error) => panic!("no line with '{text}' ({error}) in {seen:#?}"),
+                Err(error) => panic!("no line with '{what}' ({error}) in {seen:#?}"),
             }
         }
     }

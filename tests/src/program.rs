@@ -75,8 +75,12 @@ impl Launch {
         let mut child = self.env("PORT", &port.number().to_string()).spawn();
         let log = Log::reading(child.stderr.take().expect("a pipe"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
-        let server = Server { child, address, log: Some(log) };
-        eventually("connection", || TcpStream::connect(address).ok());
+        let mut server = Server { child, address, log: Some(log) };
+        eventually("connection", || {
+            let ended = server.child.try_wait().expect("a child");
+            assert_eq!(ended, None, "{:#?}", server.log.take().map(Log::all));
+            TcpStream::connect(address).ok()
+        });
         server
     }
 

@@ -99,18 +99,30 @@ pub struct Failure {
 }
 
 impl Workflow {
-    /// Runs the steps against a service, on a key of its own that is removed before this returns.
-    /// Takes as long as one request more than there are steps, at most.
-    pub fn run(&self, client: &Client) -> Report {
+    /// Runs the steps against a service, on a key of its own that is removed before this returns,
+    /// and hands over what came of it: when the key is removed, or before that if the service did
+    /// not answer in time, for then its next answer may take as long.
+    pub fn run(&self, client: &Client, report: impl FnOnce(Report)) {
         let mut key = OwnKey::new(client, self.test_name);
         let verdict = self
             .steps
             .iter()
             .try_for_each(|step| step.run(client, &mut key))
             .map(|()| Passed { steps_executed: self.steps.len() });
-        Report { test_name: self.test_name, verdict }
+        let timed_out = verdict.as_ref().is_err_and(|failure| failure.step == TIMED_OUT);
+        let came_of_it = Report { test_name: self.test_name, verdict };
+        if timed_out {
+            report(came_of_it);
+            drop(key);
+        } else {
+            drop(key);
+            report(came_of_it);
+        }
     }
 }
+
+/// The step that a time-out is reported as, whichever step it was.
+const TIMED_OUT: &str = "connection";
 
 impl Step {
     fn run(&self, client: &Client, key: &mut OwnKey<'_>) -> Result<(), Failure> {
@@ -173,7 +185,7 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
             CallError::TimedOut => {
-                Failure { step: "connection", error: "Timeout connecting to KV service".to_owned() }
+                Failure { step: TIMED_OUT, error: "Timeout connecting to KV service".to_owned() }
             }
             CallError::Failed(text) => Failure { step: "unknown", error: text },
         }

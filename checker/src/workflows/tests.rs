@@ -20,11 +20,18 @@ const NO_ANSWER: &str = "io: Peer disconnected";
 const SLOW: (&str, &str) = ("connection", "Timeout connecting to KV service");
 
 /// The `nth` request goes wrong: the run fails with `step` and `error`, and its key is gone.
+/// What came of a run.
+fn run(workflow: &Workflow, client: &Client) -> Report {
+    let mut came_of_it = None;
+    workflow.run(client, |report| came_of_it = Some(report));
+    came_of_it.expect("a run reports")
+}
+
 #[track_caller]
 fn check(workflow: &Workflow, nth: usize, fault: Fault, (step, error): (&'static str, &str)) {
     let fake = Fake::with_fault(nth, fault);
     let timeout = if (step, error) == SLOW { SHORT } else { LONG };
-    let report = workflow.run(&Client::new(&fake.url(), timeout));
+    let report = run(workflow, &Client::new(&fake.url(), timeout));
     let failure = Failure { step, error: error.to_owned() };
     let test_name = workflow.test_name;
     assert_eq!(report, Report { test_name, verdict: Err(failure) }, "{nth} {fault:?}");
@@ -38,7 +45,7 @@ fn check(workflow: &Workflow, nth: usize, fault: Fault, (step, error): (&'static
 #[track_caller]
 fn check_passes(workflow: &Workflow, methods: &[&str]) {
     let fake = Fake::healthy();
-    let report = workflow.run(&Client::new(&fake.url(), LONG));
+    let report = run(workflow, &Client::new(&fake.url(), LONG));
     let test_name = workflow.test_name;
     assert_eq!(report, Report { test_name, verdict: Ok(Passed { steps_executed: 4 }) });
     let seen = fake.seen();
@@ -132,7 +139,7 @@ fn a_connection_that_breaks_is_unknown() {
 fn a_service_that_is_not_there_is_unknown() {
     let nobody = Nobody::new();
     for workflow in [&DELETION, &OVERWRITE] {
-        let report = workflow.run(&Client::new(&nobody.url(), LONG));
+        let report = run(workflow, &Client::new(&nobody.url(), LONG));
         let error = "io: Connection refused (os error 111)".to_owned();
         assert_eq!(report.verdict, Err(Failure { step: "unknown", error }));
     }
@@ -173,7 +180,7 @@ fn runs_at_once_do_not_disturb_each_other() {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 for workflow in [&DELETION, &OVERWRITE].repeat(RUNS) {
-                    let report = workflow.run(&client);
+                    let report = run(workflow, &client);
                     assert_eq!(report.verdict, Ok(Passed { steps_executed: 4 }));
                 }
             });
@@ -197,7 +204,7 @@ fn a_run_that_panics_leaves_no_key() {
     const STORED: Expect = Expect::Status(&[200]);
     let fake = Fake::healthy();
     let client = Client::new(&fake.url(), LONG);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| PANICS.run(&client)));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(&PANICS, &client)));
     assert!(outcome.is_err());
     assert_eq!(fake.seen().len(), 2, "the store and its removal");
     assert_eq!(fake.keys(), [""; 0]);
@@ -207,7 +214,7 @@ fn a_run_that_panics_leaves_no_key() {
 fn a_key_that_cannot_be_removed_does_not_change_the_verdict() {
     for fault in [Fault::Answers(500, "no"), Fault::Writes(b""), Fault::IsSilent] {
         let fake = Fake::with_fault(4, fault);
-        let report = OVERWRITE.run(&Client::new(&fake.url(), SHORT));
+        let report = run(&OVERWRITE, &Client::new(&fake.url(), SHORT));
         assert_eq!(report.verdict, Ok(Passed { steps_executed: 4 }), "{fault:?}");
         assert_eq!(fake.seen().len(), 5, "{fault:?}: tried once");
     }

@@ -1,6 +1,5 @@
 //! The thread that takes new connections, keeps the deadlines and runs the graceful stop.
 
-use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +9,8 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::engine::{Core, Slots};
 use super::limits::Refusal;
-use super::{encode, keeper};
+use super::output::Output;
+use super::{Service, encode, keeper};
 
 /// Connections taken before the deadlines are looked at again.
 const ACCEPTS_MAX: usize = 256;
@@ -25,6 +25,7 @@ pub(super) struct Acceptor {
     pub(super) core: Arc<Core>,
     pub(super) slots: Arc<Slots>,
     pub(super) listener: TcpListener,
+    pub(super) service: Arc<dyn Service>,
 }
 
 /// Why accepting paused.
@@ -123,10 +124,11 @@ impl Acceptor {
     /// the others have `stop_timeout` to finish.
     fn drain(self) {
         while let Accepted::Some = self.accept() {}
-        let Acceptor { core, slots, listener } = self;
+        let Acceptor { core, slots, listener, service } = self;
         drop(listener);
         let started = Instant::now();
         loop {
+            service.drain();
             keeper::close_idle(&slots);
             let left = core.open_connections();
             if left == 0 {
@@ -144,8 +146,8 @@ impl Acceptor {
 }
 
 /// 503 for a client that there is no room for; what does not fit its empty buffer is not sent.
-fn turn_away(mut stream: &TcpStream) {
-    let mut out = Vec::new();
-    encode::refusal(&mut out, Refusal::TooManyConnections);
-    let _: io::Result<usize> = stream.write(&out);
+fn turn_away(stream: &TcpStream) {
+    let mut out = Output::default();
+    encode::refusal(&mut out, Refusal::TooManyConnections, false);
+    out.flush(stream);
 }

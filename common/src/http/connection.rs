@@ -3,7 +3,8 @@
 //! Invariants: a connection is in one `Phase`; its requests are handled one after the other
 //! (RFC 9112, section 9.3.2).
 
-use std::io::{self, Read, Write};
+use std::fmt::Display;
+use std::io::{self, Read};
 use std::net::TcpStream;
 use std::time::Instant;
 
@@ -11,7 +12,8 @@ use http::Method;
 
 use super::decode::{Awaits, Decoder, Terms};
 use super::limits::Refusal;
-use super::{Body, Response, encode};
+use super::output::{Flush, Output};
+use super::{Response, encode};
 use crate::logging;
 
 pub(super) struct Connection {
@@ -25,12 +27,13 @@ pub(super) struct Connection {
     /// has been reported already.
     pub(super) revisit: bool,
     pub(super) decoder: Decoder,
-    /// Answers on their way out; those before `sent` have left.
-    pub(super) out: Vec<u8>,
-    pub(super) sent: usize,
+    /// Answers on their way out.
+    pub(super) out: Output,
     /// A buffer that came back with a sent response.
     pub(super) spare: Vec<u8>,
     pub(super) exchange: Option<Exchange>,
+    /// Whether the client has sent its last byte, as far as that was seen while a reply was owed.
+    pub(super) peer_ended: bool,
     /// What the deadline now running is for.
     pub(super) waits_for: Option<Awaits>,
     /// What `inbox` and the decoder count for in the core's sum.
@@ -64,16 +67,8 @@ pub(super) struct Exchange {
     pub(super) status: http::StatusCode,
 }
 
-/// How far writing has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flush {
-    Done,
-    Blocked,
-    Failed,
-}
-
-/// A buffer that grew past this is given back to the allocator instead of being kept.
-pub(super) const BUFFER_KEPT_BYTES_MAX: usize = 256 << 10;
+/// A body's buffer that grew past this is not used again.
+const SPARE_BYTES_MAX: usize = 256 << 10;
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> Self {
@@ -84,8 +79,8 @@ impl Connection {
             unseen: false,
             revisit: false,
             decoder: Decoder::default(),
-            out: Vec::new(),
-            sent: 0,
+            out: Output::default(),
+            peer_ended: false,
             spare: Vec::new(),
             exchange: None,
             waits_for: None,
@@ -111,18 +106,7 @@ impl Connection {
     }
 
     pub(super) fn flush(&mut self) -> Flush {
-        while self.sent < self.out.len() {
-            match (&self.stream).write(&self.out[self.sent..]) {
-                Ok(0) => return Flush::Failed,
-                Ok(count) => self.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flush::Blocked,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Flush::Failed,
-            }
-        }
-        self.out.clear();
-        self.sent = 0;
-        Flush::Done
+        self.out.flush(&self.stream)
     }
 
     /// Appends the answer to the request being handled.
@@ -130,10 +114,8 @@ impl Connection {
         let Some(exchange) = &mut self.exchange else { return };
         exchange.terms.keep_alive &= keep_alive;
         exchange.status = response.status;
-        encode::response(&mut self.out, &response, exchange.terms, exchange.terms.keep_alive);
-        if let Body::Bytes(mut buffer) = response.body
-            && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX
-        {
+        let buffer = encode::response(&mut self.out, response, exchange.terms);
+        if let Some(mut buffer) = buffer.filter(|buffer| buffer.capacity() <= SPARE_BYTES_MAX) {
             buffer.clear();
             self.spare = buffer;
         }
@@ -172,9 +154,11 @@ impl Connection {
     }
 
     /// Answers in the engine's own name and closes.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
-        access(&Method::default(), "-", refusal.status(), Instant::now());
-        encode::refusal(&mut self.out, refusal);
+    /// `head_only` is for a request that is HEAD as far as it can be read: an answer to it has no
+    /// body (RFC 9110, section 9.3.2).
+    pub(super) fn refuse(&mut self, refusal: Refusal, head_only: bool) {
+        access("-", "-", refusal.status(), Instant::now());
+        encode::refusal(&mut self.out, refusal, head_only);
         self.exchange = None;
         self.inbox = Vec::new();
         self.decoder = Decoder::default();
@@ -184,7 +168,7 @@ impl Connection {
     /// Gives back what an idle connection does not need.
     pub(super) fn shrink(&mut self) {
         if self.out.is_empty() {
-            self.out = Vec::new();
+            self.out = Output::default();
         }
         self.spare = Vec::new();
     }
@@ -198,7 +182,7 @@ impl Connection {
 }
 
 /// One line a request.
-pub(super) fn access(method: &Method, path: &str, status: http::StatusCode, started: Instant) {
+pub(super) fn access(method: impl Display, path: &str, status: http::StatusCode, started: Instant) {
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     logging::access(method, path, status.as_u16(), micros);
 }

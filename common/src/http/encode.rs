@@ -6,14 +6,42 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 
 use super::decode::Terms;
+use super::output::Output;
 use super::parse::Version;
-use super::{FieldValue, Refusal, Response};
+use super::{Body, FieldValue, Refusal, Response};
 
 /// Sent when a client waits for it before it sends a body (RFC 9110, section 10.1.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Appends the response to `out`. `keep_alive` says whether the connection goes on afterwards.
-pub(super) fn response(out: &mut Vec<u8>, response: &Response, terms: Terms, keep_alive: bool) {
+/// Appends the response to `output`; gives back the buffer of its body, if it had one.
+pub(super) fn response(output: &mut Output, response: Response, terms: Terms) -> Option<Vec<u8>> {
+    let status = response.status;
+    // RFC 9110, section 8.6: neither 204 nor 304 says a length here, for neither has a body.
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    head(output.buffer(), &response, terms, bodiless);
+    if bodiless || terms.head_only {
+        return response.body.into_buffer();
+    }
+    match response.body {
+        Body::Empty => None,
+        Body::Static(bytes) => {
+            output.buffer().extend_from_slice(bytes);
+            None
+        }
+        Body::Bytes(bytes) => {
+            output.buffer().extend_from_slice(&bytes);
+            Some(bytes)
+        }
+        Body::Joined { before, shared, after } => {
+            output.buffer().extend_from_slice(&before);
+            output.share(shared);
+            output.buffer().extend_from_slice(after);
+            Some(before)
+        }
+    }
+}
+
+fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool) {
     let status = response.status;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -22,11 +50,8 @@ pub(super) fn response(out: &mut Vec<u8>, response: &Response, terms: Terms, kee
     if let Some(content_type) = response.content_type {
         field(out, "Content-Type", content_type);
     }
-    // RFC 9110, section 8.6: neither 204 nor 304 says a length here, for neither has a body.
-    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    let body = response.body.as_bytes();
     if !bodiless {
-        field(out, "Content-Length", itoa::Buffer::new().format(body.len()));
+        field(out, "Content-Length", itoa::Buffer::new().format(response.body.len()));
     }
     for (name, value) in &response.headers {
         match value {
@@ -40,23 +65,20 @@ pub(super) fn response(out: &mut Vec<u8>, response: &Response, terms: Terms, kee
             }
         }
     }
-    match (terms.version, keep_alive) {
+    match (terms.version, terms.keep_alive) {
         (_, false) => field(out, "Connection", "close"),
         (Version::Http10, true) => field(out, "Connection", "keep-alive"),
         (Version::Http11, true) => {}
     }
     date(out);
     out.extend_from_slice(b"\r\n\r\n");
-    if !bodiless && !terms.head_only {
-        out.extend_from_slice(body);
-    }
 }
 
 /// Appends the engine's own answer, after which the connection closes. The request's terms are
 /// not known.
-pub(super) fn refusal(out: &mut Vec<u8>, refusal: Refusal) {
-    let terms = Terms { head_only: false, version: Version::Http11, keep_alive: false };
-    response(out, &refusal.response(), terms, false);
+pub(super) fn refusal(output: &mut Output, refusal: Refusal, head_only: bool) {
+    let terms = Terms { head_only, version: Version::Http11, keep_alive: false };
+    response(output, refusal.response(), terms);
 }
 
 /// One field, with the line end before it, so that the last one needs none behind it.

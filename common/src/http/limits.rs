@@ -44,9 +44,9 @@ pub(super) const HEADERS_MAX: usize = 100;
 /// Bytes of one chunk-size line, its extensions included.
 pub(super) const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Bytes that are read and thrown away after a refusal, so that the answer arrives.
-pub(super) const LINGER_BYTES_MAX: usize = 1 << 20;
-/// How long that may take.
-pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const LINGER_BYTES_MAX: usize = 64 << 20;
+/// How long that may take, whole.
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Default for Limits {
     fn default() -> Self {

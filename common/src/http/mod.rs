@@ -8,7 +8,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `parse`, `chunked`, `decode` | bytes to requests, pure |
-//! | `encode` | responses to bytes, pure |
+//! | `encode`, `output` | responses to bytes, and those on their way |
 //! | `connection` | what one connection holds and is doing |
 //! | `slot`, `reply` | who may move a connection on, and where it goes then |
 //! | `worker` | the event loop and the calls of the service |
@@ -23,6 +23,7 @@ mod encode;
 mod engine;
 mod keeper;
 mod limits;
+mod output;
 mod parse;
 mod reply;
 mod request;

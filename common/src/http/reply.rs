@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::Response;
 use super::slot::Slot;
-use super::{Refusal, Response};
 
 /// The right to answer one request, once, from any thread, now or later.
 ///
 /// Dropped unsent, also by a panic, it answers 500 and closes the connection, so that no client
-/// waits for ever.
+/// waits for ever. A client that has left is not told.
 #[must_use = "a reply that is dropped unsent answers 500"]
 pub struct Reply {
     slot: Arc<Slot>,
@@ -28,6 +28,12 @@ impl Reply {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Whether nobody waits for the answer any more: the client has closed its connection, or its
+    /// side of it. For replies that are kept for long.
+    pub fn has_left(&self) -> bool {
+        self.slot.has_left(self.generation)
+    }
+
     /// Sends the answer. Sent from within `Service::call` it leaves with the worker's next write;
     /// sent from elsewhere it is written at once, as far as the client takes it. Nothing happens
     /// when the client has gone.
@@ -40,7 +46,7 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.sent {
-            self.slot.answer(self.generation, Refusal::Failed.response(), false);
+            self.slot.abandon(self.generation);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A response as a handler builds it. Framing, `Date` and `Connection` are the engine's.
 
+use bytes::Bytes;
 use http::StatusCode;
 use smallvec::SmallVec;
 
@@ -38,6 +39,15 @@ pub enum Body {
     Static(&'static [u8]),
     /// Bytes built for this answer.
     Bytes(Vec<u8>),
+    /// A large part that is shared and is not copied, between two small ones.
+    Joined {
+        /// What comes first.
+        before: Vec<u8>,
+        /// What is too large to copy.
+        shared: Bytes,
+        /// What comes last.
+        after: &'static [u8],
+    },
 }
 
 impl Response {
@@ -74,12 +84,36 @@ impl Response {
 }
 
 impl Body {
-    /// The body's bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    /// The number of the body's bytes.
+    pub fn len(&self) -> usize {
         match self {
-            Body::Empty => &[],
-            Body::Static(bytes) => bytes,
-            Body::Bytes(bytes) => bytes,
+            Body::Empty => 0,
+            Body::Static(bytes) => bytes.len(),
+            Body::Bytes(bytes) => bytes.len(),
+            Body::Joined { before, shared, after } => before.len() + shared.len() + after.len(),
+        }
+    }
+
+    /// Whether the body has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The body's bytes in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        match self {
+            Body::Empty => Vec::new(),
+            Body::Static(bytes) => bytes.to_vec(),
+            Body::Bytes(bytes) => bytes.clone(),
+            Body::Joined { before, shared, after } => [before, &shared[..], after].concat(),
+        }
+    }
+
+    /// The buffer that the body was built in, if there was one.
+    pub(super) fn into_buffer(self) -> Option<Vec<u8>> {
+        match self {
+            Body::Empty | Body::Static(_) => None,
+            Body::Bytes(buffer) | Body::Joined { before: buffer, .. } => Some(buffer),
         }
     }
 }

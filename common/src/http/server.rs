@@ -23,6 +23,10 @@ use crate::text::io_error;
 pub trait Service: Send + Sync + 'static {
     /// Answers one request through `reply`.
     fn call(&self, request: &Request<'_>, reply: Reply);
+
+    /// The graceful stop has begun: replies that are kept for long should be sent. Called again
+    /// while the stop lasts, for what has come meanwhile.
+    fn drain(&self) {}
 }
 
 /// Why a server could not be bound.
@@ -87,7 +91,7 @@ impl Server {
             let worker = Worker::new(Arc::clone(&core), Arc::clone(&slots), Arc::clone(&service));
             running.workers.push(spawn(format!("worker-{index}"), move || worker.run())?);
         }
-        let acceptor = Acceptor { core, slots, listener };
+        let acceptor = Acceptor { core, slots, listener, service };
         running.acceptor = Some(spawn("acceptor".to_owned(), move || acceptor.run())?);
         Ok(running)
     }
@@ -178,7 +182,11 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BindError { host, port, error } = self;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        write!(f, "cannot listen on {host}:{port}: {}", io_error(error))
+        let why = match error.kind() {
+            io::ErrorKind::AddrNotAvailable => "not an address of this host".to_owned(),
+            _ => io_error(error),
+        };
+        write!(f, "cannot listen on {host}:{port}: {why}")
     }
 }
 

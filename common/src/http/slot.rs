@@ -16,10 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use rustix::event::epoll::EventFlags;
 
 use super::Response;
-use super::connection::{Connection, Flush, Phase};
+use super::connection::{Connection, Phase};
 use super::decode::Awaits;
 use super::engine::{Core, millis};
 use super::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, Refusal};
+use super::output::Flush;
 
 /// A place for a connection, used again when that one has gone.
 pub(super) struct Slot {
@@ -197,6 +198,24 @@ impl Slot {
         }
     }
 
+    /// Nobody will send the reply. A client that is still there is told so.
+    pub(super) fn abandon(&self, generation: u32) {
+        if !self.has_left(generation) {
+            return self.answer(generation, Refusal::Failed.response(), false);
+        }
+        let mut state = self.lock();
+        if state.generation == generation {
+            self.close(&mut state);
+        }
+    }
+
+    /// Whether the client of a kept reply has gone, or has at least sent its last byte.
+    pub(super) fn has_left(&self, generation: u32) -> bool {
+        let state = self.lock();
+        let connection = state.connection.as_ref().filter(|_| state.generation == generation);
+        connection.is_none_or(|connection| connection.peer_ended)
+    }
+
     /// Called when the deadline has passed, with the lock: nobody else has the connection.
     pub(super) fn expire(&self, state: &mut SlotState) {
         let Some(connection) = &mut state.connection else { return };
@@ -205,10 +224,11 @@ impl Slot {
             Phase::Reading if connection.out.is_empty() => match connection.waits_for {
                 None => self.close(state),
                 Some(awaits) => {
-                    connection.refuse(match awaits {
+                    let refusal = match awaits {
                         Awaits::Head => Refusal::HeadTimeout,
                         Awaits::Body => Refusal::BodyTimeout,
-                    });
+                    };
+                    connection.refuse(refusal, is_head(&connection.inbox));
                     self.account(connection);
                     self.settle(state);
                 }
@@ -221,8 +241,7 @@ impl Slot {
 
     /// Brings the core's sum of buffered bytes up to date; false when it is past its limit.
     pub(super) fn account(&self, connection: &mut Connection) -> bool {
-        let unsent = connection.out.len() - connection.sent;
-        let held = connection.inbox.len() + connection.decoder.buffered() + unsent;
+        let held = connection.inbox.len() + connection.decoder.buffered() + connection.out.len();
         let before = std::mem::replace(&mut connection.buffered, held);
         self.core.buffered_change(before, held)
     }
@@ -250,6 +269,11 @@ impl Slot {
 /// What an event of the connection carries.
 pub(super) fn event_data(index: u32, generation: u32) -> u64 {
     u64::from(index) << 32 | u64::from(generation)
+}
+
+/// Whether a request is HEAD, as far as it can be read.
+pub(super) fn is_head(input: &[u8]) -> bool {
+    input.trim_ascii_start().starts_with(b"HEAD ")
 }
 
 /// The two parts of `event_data`.

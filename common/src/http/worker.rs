@@ -8,11 +8,12 @@ use std::time::Instant;
 use http::StatusCode;
 use rustix::event::epoll::{self, EventFlags};
 
-use super::connection::{BUFFER_KEPT_BYTES_MAX, Connection, Exchange, Phase, access};
+use super::connection::{Connection, Exchange, Phase, access};
 use super::decode::{Advance, Decoder, Terms};
 use super::engine::{Core, Slots};
 use super::limits::Refusal;
-use super::slot::{Slot, SlotState, index_and_generation};
+use super::output::Output;
+use super::slot::{Slot, SlotState, index_and_generation, is_head};
 use super::{Reply, Request, Service, encode};
 use crate::text::escaped;
 
@@ -34,7 +35,7 @@ pub(super) struct Worker<S> {
     pub(super) service: Arc<S>,
     /// What was just read; a request that came whole is handled right here.
     input: Vec<u8>,
-    out: Vec<u8>,
+    out: Output,
     spare: Vec<u8>,
 }
 
@@ -56,13 +57,16 @@ enum Pause {
     Parked,
     /// The answer just given was the last.
     LastAnswer,
-    Refused(Refusal),
+    Refused {
+        refusal: Refusal,
+        head_only: bool,
+    },
 }
 
 impl<S: Service> Worker<S> {
     pub(super) fn new(core: Arc<Core>, slots: Arc<Slots>, service: Arc<S>) -> Self {
         let input = vec![0; INPUT_BYTES];
-        Worker { core, slots, service, input, out: Vec::new(), spare: Vec::new() }
+        Worker { core, slots, service, input, out: Output::default(), spare: Vec::new() }
     }
 
     pub(super) fn run(mut self) {
@@ -101,11 +105,13 @@ impl<S: Service> Worker<S> {
             Phase::Lingering { bytes_left } => {
                 return linger(&mut self.input, slot, &mut state, bytes_left);
             }
-            Phase::Reading
-            | Phase::Calling
-            | Phase::Answered
-            | Phase::Parked
-            | Phase::Closing { .. } => return slot.settle(&mut state),
+            Phase::Parked => {
+                connection.peer_ended |= ended;
+                return slot.settle(&mut state);
+            }
+            Phase::Reading | Phase::Calling | Phase::Answered | Phase::Closing { .. } => {
+                return slot.settle(&mut state);
+            }
         }
         connection.revisit = ended || connection.unseen;
         let mut inbox = std::mem::take(&mut connection.inbox);
@@ -162,7 +168,7 @@ impl<S: Service> Worker<S> {
             Pause::Incomplete { send_continue } => {
                 connection.await_request();
                 if send_continue {
-                    connection.out.extend_from_slice(encode::CONTINUE);
+                    connection.out.buffer().extend_from_slice(encode::CONTINUE);
                 }
             }
             Pause::Yielded => {
@@ -172,11 +178,12 @@ impl<S: Service> Worker<S> {
             }
             Pause::Parked => park(connection),
             Pause::LastAnswer => connection.finish_exchange(),
-            Pause::Refused(refusal) => connection.refuse(refusal),
+            Pause::Refused { refusal, head_only } => connection.refuse(refusal, head_only),
         }
         let holds_request = !connection.inbox.is_empty() || connection.decoder.buffered() > 0;
         if holds_request && !slot.account(connection) && connection.phase == Phase::Reading {
-            connection.refuse(Refusal::TooMuchBuffered);
+            let head_only = is_head(&connection.inbox);
+            connection.refuse(Refusal::TooMuchBuffered, head_only);
         }
         slot.settle(&mut state);
         self.take_back(state.connection.as_mut());
@@ -187,9 +194,7 @@ impl<S: Service> Worker<S> {
         if let Some(connection) = connection.filter(|connection| connection.out.is_empty()) {
             std::mem::swap(&mut connection.out, &mut self.out);
         }
-        if self.out.capacity() > BUFFER_KEPT_BYTES_MAX {
-            self.out = Vec::new();
-        }
+        self.out.shrink();
     }
 }
 
@@ -241,7 +246,10 @@ impl<S: Service> Caller<'_, S> {
                 Advance::Incomplete { send_continue } => {
                     return (used, Pause::Incomplete { send_continue });
                 }
-                Advance::Refused(refusal) => return (used, Pause::Refused(refusal)),
+                Advance::Refused(refusal) => {
+                    let head_only = is_head(&input[used..]);
+                    return (used, Pause::Refused { refusal, head_only });
+                }
             };
             served += 1;
             match called {

@@ -17,15 +17,16 @@ pub(super) struct Entry(ThinArc<Header, u8>);
 /// What precedes the bytes of key and value.
 struct Header {
     version: Version,
-    /// On the table's clock; `NEVER` without an expiry.
-    deadline_ms: u64,
-    key_bytes: u16,
+    /// The deadline on the table's clock in the upper 48 bits, `NEVER` without an expiry; the
+    /// key's length in the lower 16.
+    deadline_and_length: u64,
 }
 
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 
-/// The deadline of what does not expire.
-pub(super) const NEVER: u64 = u64::MAX;
+const LENGTH_BITS: u32 = u16::BITS;
+/// The deadline of what does not expire: 8,900 years from the start, and no deadline is later.
+pub(super) const NEVER: u64 = u64::MAX >> LENGTH_BITS;
 
 /// Bytes that an allocation of an entry has beside key and value: reference count, header, length,
 /// and what the allocator keeps and rounds up.
@@ -37,13 +38,14 @@ const INDEX_BYTES: usize = 15 + 20;
 const EXPIRY_BYTES: usize = 30;
 
 impl Entry {
+    /// `deadline_ms` is at most `NEVER`.
     pub(super) fn new(key: &Key<'_>, value: &str, version: Version, deadline_ms: u64) -> Self {
         thread_local! {
             static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         let key = key.as_str().as_bytes();
-        let key_bytes = u16::try_from(key.len()).unwrap_or(u16::MAX);
-        let header = Header { version, deadline_ms, key_bytes };
+        let length = key.len() as u64;
+        let header = Header { version, deadline_and_length: deadline_ms << LENGTH_BITS | length };
         JOINED.with_borrow_mut(|joined| {
             joined.clear();
             joined.extend_from_slice(key);
@@ -57,7 +59,7 @@ impl Entry {
     }
 
     pub(super) fn key(&self) -> &[u8] {
-        &self.0.slice[..usize::from(self.0.header.header.key_bytes)]
+        &self.0.slice[..self.key_bytes()]
     }
 
     /// The key as it came.
@@ -66,7 +68,7 @@ impl Entry {
     }
 
     pub(super) fn value(&self) -> &[u8] {
-        &self.0.slice[usize::from(self.0.header.header.key_bytes)..]
+        &self.0.slice[self.key_bytes()..]
     }
 
     pub(super) fn version(&self) -> Version {
@@ -74,7 +76,12 @@ impl Entry {
     }
 
     pub(super) fn deadline_ms(&self) -> u64 {
-        self.0.header.header.deadline_ms
+        self.0.header.header.deadline_and_length >> LENGTH_BITS
+    }
+
+    fn key_bytes(&self) -> usize {
+        let length = self.0.header.header.deadline_and_length & u64::from(u16::MAX);
+        usize::try_from(length).unwrap_or_default()
     }
 
     /// Whether it is there at that time, in milliseconds of the table's clock.

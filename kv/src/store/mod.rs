@@ -17,6 +17,8 @@ mod entry;
 mod keeper;
 mod memory;
 mod table;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 use std::fmt;
