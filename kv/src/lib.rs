@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod key;
+pub mod metrics;
 pub mod openapi;
 pub mod routes;
 mod run;

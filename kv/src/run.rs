@@ -1,18 +1,30 @@
 //! A run of `kv` from start to stop.
 
+use std::sync::Arc;
+
+use common::metrics::Metrics;
 use common::run::{RunError, serve};
 
 use crate::access::Access;
 use crate::config::{Config, PROGRAM};
+use crate::metrics::ROUTES;
 use crate::service::Kv;
 use crate::store::{Memory, Store};
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
     let store = Memory::new(usize::MAX).map_err(RunError::Start)?;
-    let service = Kv::new(store.clone(), config.access.clone());
+    let metrics = Arc::new(Metrics::new(ROUTES));
+    let service = Kv::new(store.clone(), config.access.clone(), Arc::clone(&metrics));
     warn_of_access(config);
-    serve(&PROGRAM.version_line(), &config.host, config.port, config.limits.clone(), service)?;
+    serve(
+        &PROGRAM.version_line(),
+        &config.host,
+        config.port,
+        config.limits.clone(),
+        metrics,
+        service,
+    )?;
     log::info!("stopped with {} keys", store.stats().keys);
     Ok(())
 }
