@@ -6,7 +6,7 @@ use std::path::Path;
 
 use common::config::secret::SecretSetting;
 use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
-use common::config::value::Host;
+use common::config::value::{self, Host};
 use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
 use common::health::Target;
 use common::http::Limits;
@@ -38,6 +38,8 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// The limits of the HTTP engine.
     pub limits: Limits,
+    /// Bytes of memory that the store may need.
+    pub memory_bytes_max: usize,
     /// The tokens that clients have to show.
     pub access: Access,
 }
@@ -52,6 +54,9 @@ pub enum Action {
 }
 
 const PORT: Setting<u16> = server::port("8000");
+
+const MAX_MEMORY: Setting<usize> =
+    Setting { name: "MAX_MEMORY", default: "none", help: "for keys and values", parse: max_memory };
 
 const KV_READ_TOKEN: SecretSetting =
     SecretSetting::new("KV_READ_TOKEN", "KV_READ_TOKEN_FILE", "token for GET and HEAD");
@@ -69,6 +74,7 @@ pub const PROGRAM: Program<Action> = Program {
             &[PORT.row(), HOST.row(), LOG_LEVEL.row()],
             &KV_TOKEN.rows(),
             &KV_READ_TOKEN.rows(),
+            &[MAX_MEMORY.row()],
             LIMITS,
         ],
     },
@@ -110,6 +116,7 @@ pub fn parse(
             port: values.get(&PORT)?,
             log_level: values.get(&LOG_LEVEL)?,
             limits: server::limits(&values)?,
+            memory_bytes_max: values.get(&MAX_MEMORY)?,
             access: Access {
                 token: KV_TOKEN.get(&values, &read_file)?,
                 read_token: KV_READ_TOKEN.get(&values, &read_file)?,
@@ -118,12 +125,16 @@ pub fn parse(
     })
 }
 
+/// A size, or `none` for as much as there is.
+fn max_memory(text: &str) -> Result<usize, &'static str> {
+    if text.eq_ignore_ascii_case("none") { Ok(usize::MAX) } else { value::byte_size(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use common::config::secret::Secret;
-    use common::config::value;
 
     use super::*;
 
@@ -139,6 +150,7 @@ mod tests {
             port: 8000,
             log_level: LevelFilter::Info,
             limits: Limits { workers: value::workers("cores").unwrap(), ..Limits::default() },
+            memory_bytes_max: usize::MAX,
             access: Access::default(),
         }
     }
@@ -184,6 +196,8 @@ mod tests {
         let quarter = Duration::from_millis(250);
         check_both("HEAD_TIMEOUT", "250ms", |config| config.limits.head_timeout = quarter);
         check_both("BODY_TIMEOUT", "250ms", |config| config.limits.body_timeout = quarter);
+        check_both("MAX_MEMORY", "64MiB", |config| config.memory_bytes_max = 64 << 20);
+        check_both("MAX_MEMORY", "None", |config| config.memory_bytes_max = usize::MAX);
         check_both("KV_TOKEN", "a", |config| config.access.token = Secret::new("a"));
         check_both("KV_READ_TOKEN", "a", |config| config.access.read_token = Secret::new("a"));
         // The files of these tests hold their names.

@@ -13,7 +13,7 @@ use crate::store::{Memory, Store};
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    let store = Memory::new(usize::MAX).map_err(RunError::Start)?;
+    let store = Memory::new(config.memory_bytes_max).map_err(RunError::Start)?;
     let metrics = Arc::new(Metrics::new(ROUTES));
     let service = Kv::new(store.clone(), config.access.clone(), Arc::clone(&metrics));
     warn_of_access(config);

@@ -207,6 +207,7 @@ impl Slot {
     /// Nobody will send the reply. A client that is still there is told so.
     pub(super) fn abandon(&self, generation: u32, route: usize) {
         if !self.has_left(generation) {
+            self.core.metrics.refused(Refusal::Failed);
             return self.answer(generation, route, Refusal::Failed.response(), false);
         }
         let mut state = self.lock();
