@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::value::Host;
-use crate::http::{BindError, Limits, Server, Service};
+use crate::http::{BindError, Limits, Running, Server, Service};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
@@ -20,28 +20,40 @@ pub enum RunError {
     Start(io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT, then stops gracefully. `version` is the program and its
+/// A service that has started.
+pub struct Serving {
+    shutdown: Shutdown,
+    running: Running,
+}
+
+/// Starts serving. `version` is the program and its
 /// version, and what else its first line in the log should say;
 /// `metrics` counts what is served.
-pub fn serve(
+pub fn start(
     version: &str,
     host: &Host,
     port: u16,
     limits: Limits,
     metrics: Arc<Metrics>,
     service: impl Service,
-) -> Result<(), RunError> {
+) -> Result<Serving, RunError> {
     let shutdown = Shutdown::install().map_err(RunError::Signals)?;
     let server =
         Server::bind(&host.to_string(), port, limits, metrics).map_err(RunError::Listen)?;
     let (address, workers) = (server.local_addr(), server.limits().workers);
     let running = server.start(service).map_err(RunError::Start)?;
     log::info!("{version} listening on {address}, {workers} workers");
-    // Outside of the macro, which evaluates nothing when its level is off.
-    let signal = shutdown.wait();
-    log::info!("stopping on {signal}");
-    running.stop();
-    Ok(())
+    Ok(Serving { shutdown, running })
+}
+
+impl Serving {
+    /// Serves until SIGTERM or SIGINT, then stops gracefully.
+    pub fn until_signal(self) {
+        // Outside of the macro, which evaluates nothing when its level is off.
+        let signal = self.shutdown.wait();
+        log::info!("stopping on {signal}");
+        self.running.stop();
+    }
 }
 
 impl std::error::Error for RunError {}

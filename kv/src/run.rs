@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::metrics::Metrics;
-use common::run::{RunError, serve};
+use common::run::{RunError, start};
 
 use crate::access::Access;
 use crate::config::{Config, PROGRAM};
@@ -16,15 +16,10 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let store = Memory::new(config.memory_bytes_max).map_err(RunError::Start)?;
     let metrics = Arc::new(Metrics::new(ROUTES));
     let service = Kv::new(store.clone(), config.access.clone(), Arc::clone(&metrics));
+    let name = PROGRAM.version_line();
+    let serving = start(&name, &config.host, config.port, config.limits.clone(), metrics, service)?;
     warn_of_access(config);
-    serve(
-        &PROGRAM.version_line(),
-        &config.host,
-        config.port,
-        config.limits.clone(),
-        metrics,
-        service,
-    )?;
+    serving.until_signal();
     log::info!("stopped with {} keys", store.stats().keys);
     Ok(())
 }
