@@ -96,7 +96,9 @@ impl Client {
     /// Waits for the server to close. Nothing may come before that.
     #[track_caller]
     pub fn expect_close(&mut self) {
-        assert!(!self.fill(), "stray bytes: {:?}", String::from_utf8_lossy(&self.received));
+        let more = self.received.is_empty() && self.fill();
+        let stray = String::from_utf8_lossy(&self.received);
+        assert!(!more && stray.is_empty(), "stray bytes: {stray:?}");
     }
 
     /// Everything that comes until the server closes, also with a reset.
