@@ -130,10 +130,7 @@ impl Slot {
                 self.set_deadline(Some(self.core.now_ms() + millis(LINGER_TIMEOUT)), false);
                 self.report_again(connection, generation);
             }
-            Phase::Lingering { .. } if connection.revisit => {
-                self.report_again(connection, generation);
-            }
-            Phase::Lingering { .. } => {}
+            Phase::Lingering { .. } => self.revisit(connection, generation),
         }
     }
 
@@ -141,6 +138,8 @@ impl Slot {
         let at = self.core.now_ms() + millis(self.core.limits.write_timeout);
         self.set_deadline(Some(at), false);
         self.report_again(connection, generation);
+        // What comes while the client takes its answer is not looked at, and not reported again.
+        connection.revisit = true;
     }
 
     /// A deadline runs whole: more bytes of the same head or body do not move it.
@@ -156,15 +155,19 @@ impl Slot {
             self.set_deadline(Some(self.core.now_ms() + millis(timeout)), waits_for.is_none());
             connection.waits_for = waits_for;
         }
-        if connection.revisit {
+        self.revisit(connection, generation);
+    }
+
+    /// Has a worker look again, if there may be input that was reported already.
+    fn revisit(&self, connection: &mut Connection, generation: u32) {
+        if std::mem::take(&mut connection.revisit) {
             self.report_again(connection, generation);
         }
     }
 
     /// Has epoll report the connection once more when it can be read or written, which may be at
     /// once: a change of the interest looks at the socket anew.
-    fn report_again(&self, connection: &mut Connection, generation: u32) {
-        connection.revisit = false;
+    fn report_again(&self, connection: &Connection, generation: u32) {
         let data = event_data(self.index, generation);
         let modified = self.core.poller.modify(&connection.stream, data, INPUT | EventFlags::OUT);
         if let Err(error) = modified {
@@ -258,9 +261,9 @@ impl Slot {
             return;
         }
         self.events.store(0, Ordering::Release);
-        let mut state = self.lock();
+        let state = self.lock();
         let generation = state.generation;
-        if let Some(connection) = &mut state.connection {
+        if let Some(connection) = &state.connection {
             self.report_again(connection, generation);
         }
     }
