@@ -22,6 +22,8 @@ pub enum Route<'a> {
     Docs,
     /// A known path with a slash too many, without it
     Redirect(&'a str),
+    /// `OPTIONS *`
+    Server,
 }
 
 /// Why a request asks for nothing that is here.
@@ -38,12 +40,17 @@ pub enum RouteError {
 const READ: &str = "GET, HEAD";
 const KEY: &str = "DELETE, GET, HEAD, POST, PUT";
 
+/// What one path or another takes: the `Allow` of the server in general (RFC 9110, section 9.3.7).
+pub const SERVER: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
+
 /// Finds the route. HEAD goes where GET goes (RFC 9110, section 9.3.2).
 pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError> {
     if let Some(key) = path.strip_prefix("/keys/").filter(|key| !key.is_empty()) {
         return key_route(method, key);
     }
     let route = match path {
+        // The engine lets it pass with OPTIONS only.
+        "*" => return Ok(Route::Server),
         "/health" => Route::Health,
         path if PATHS.contains(&path) => Route::Docs,
         _ => Route::Redirect(without_slash(path).ok_or(RouteError::NotFound)?),
@@ -109,6 +116,6 @@ mod tests {
         check("GET", "//", &Err(RouteError::NotFound));
         check("GET", "/nope", &Err(RouteError::NotFound));
         check("GET", "/Health", &Err(RouteError::NotFound));
-        check("OPTIONS", "*", &Err(RouteError::NotFound));
+        check("OPTIONS", "*", &Ok(Route::Server));
     }
 }

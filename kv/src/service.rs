@@ -6,7 +6,7 @@ use common::http::{Reply, Request, Response, Service, StatusCode};
 use crate::error::ApiError;
 use crate::handlers::{health, keys};
 use crate::openapi::OPENAPI;
-use crate::routes::{Route, route};
+use crate::routes::{Route, SERVER, route};
 use crate::store::Store;
 
 /// The API pages of kv.
@@ -44,6 +44,9 @@ impl<S: Store> Service for Kv<S> {
             Ok(Route::Redirect(path)) => {
                 let redirect = Response::new(StatusCode::TEMPORARY_REDIRECT);
                 reply.send(redirect.header("Location", path.to_owned()));
+            }
+            Ok(Route::Server) => {
+                reply.send(Response::new(StatusCode::NO_CONTENT).header("Allow", SERVER));
             }
             Err(error) => reply.send(ApiError::from(error).response()),
         }
