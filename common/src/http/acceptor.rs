@@ -121,7 +121,7 @@ impl Acceptor {
     }
 
     /// The graceful stop: who waited to be accepted is served, idle connections are closed, and
-    /// the others have `stop_timeout` to finish.
+    /// the others have `stop_timeout` to finish, if they have no deadline before.
     fn drain(self) {
         while let Accepted::Some = self.accept() {}
         let Acceptor { core, slots, listener, service } = self;
@@ -130,6 +130,7 @@ impl Acceptor {
         loop {
             service.drain();
             keeper::close_idle(&slots);
+            keeper::sweep(&core, &slots);
             let left = core.open_connections();
             if left == 0 {
                 return;
