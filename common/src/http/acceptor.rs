@@ -14,7 +14,8 @@ use super::{Service, encode, keeper};
 
 /// Connections taken before the deadlines are looked at again.
 const ACCEPTS_MAX: usize = 256;
-/// How long accepting pauses after it failed for want of descriptors or memory.
+/// How long accepting pauses after it failed for want of descriptors or memory, when no idle
+/// connection can make room.
 const BACKOFF: Duration = Duration::from_millis(50);
 /// Between two looks at the deadlines, at most; short time-outs are looked at more often.
 const TICK_MAX: Duration = Duration::from_millis(500);
@@ -54,8 +55,9 @@ impl Acceptor {
                             log::warn!("cannot accept connections: out of descriptors or memory");
                             warned = Some(Instant::now());
                         }
-                        keeper::evict_idle(&self.slots);
-                        std::thread::sleep(BACKOFF);
+                        if !keeper::evict_idle(&self.slots) {
+                            std::thread::sleep(BACKOFF);
+                        }
                     }
                 }
             }
