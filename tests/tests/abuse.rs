@@ -80,7 +80,7 @@ impl Watch {
 #[track_caller]
 fn check_drip(client: &mut Client, begin: &str, byte: u8, status: u16) {
     client.write(begin);
-    client.stream().set_read_timeout(Some(DRIP)).unwrap();
+    client.stream().set_read_timeout(Some(DRIP)).expect("a time-out");
     let mut sent: u32 = 0;
     while matches!(client.stream().peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     {
@@ -158,6 +158,19 @@ fn what_never_ends_is_refused() {
     // A megabyte of body came with any amount of chunk extensions, which nobody reads.
     check_flood(&watch, &chunked, "1;xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\na\r\n", 400);
     check_flood(&watch, &format!("{chunked}0\r\n"), "A: b\r\n", 431);
+    watch.finish();
+}
+
+/// Clients that send all of a body before they read found the connection reset, and no answer, as
+/// soon as the body was a megabyte longer than what the kernel keeps.
+#[test]
+fn a_body_too_large_is_answered_when_it_has_been_sent() {
+    let watch = Watch::over(kv().start());
+    let body = "x".repeat(12 << 20);
+    for _ in 0..5 {
+        let mut client = watch.server.connect();
+        client.send(request("PUT", "/keys/a", &[], Some(&body))).assert_refused(413);
+    }
     watch.finish();
 }
 

@@ -131,7 +131,7 @@ fn documented_as(route: &Route<'_>) -> Option<&'static str> {
         Route::Replace(_) => Some("PUT /keys/{key}"),
         Route::Delete(_) => Some("DELETE /keys/{key}"),
         Route::Docs => Some("GET /docs"),
-        Route::Redirect(_) => None,
+        Route::Redirect(_) | Route::Server => None,
     }
 }
 

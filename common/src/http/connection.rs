@@ -29,8 +29,6 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     /// Answers on their way out.
     pub(super) out: Output,
-    /// Whether the client has to take some of `out` before more can leave.
-    pub(super) blocked: bool,
     /// A buffer that came back with a sent response.
     pub(super) spare: Vec<u8>,
     pub(super) exchange: Option<Exchange>,
@@ -83,7 +81,6 @@ impl Connection {
             decoder: Decoder::default(),
             out: Output::default(),
             peer_ended: false,
-            blocked: false,
             spare: Vec::new(),
             exchange: None,
             waits_for: None,

@@ -102,22 +102,19 @@ impl Slot {
     pub(super) fn settle(&self, state: &mut SlotState) {
         let generation = state.generation;
         let Some(connection) = &mut state.connection else { return };
-        let unsent_before = connection.out.len();
         match connection.flush() {
             Flush::Done => self.flushed(state),
-            Flush::Blocked if self.account(connection) => {
-                let takes = connection.out.len() < unsent_before;
-                self.await_output(connection, takes, generation);
+            Flush::Blocked { anew } if self.account(connection) => {
+                self.await_output(connection, anew, generation);
             }
             // The client has gone, or too many do not take their answers and somebody has to go.
-            Flush::Failed | Flush::Blocked => self.close(state),
+            Flush::Failed | Flush::Blocked { .. } => self.close(state),
         }
     }
 
     fn flushed(&self, state: &mut SlotState) {
         let generation = state.generation;
         let Some(connection) = &mut state.connection else { return };
-        connection.blocked = false;
         // Most connections hold nothing between two requests, and never did.
         if connection.buffered > 0 {
             self.account(connection);
@@ -139,13 +136,12 @@ impl Slot {
         }
     }
 
-    /// The deadline is for the next byte that the client `takes`; what it sends does not move it.
-    fn await_output(&self, connection: &mut Connection, takes: bool, generation: u32) {
-        if takes || !connection.blocked {
+    /// The deadline is for the next byte that the client takes; what it sends does not move it.
+    fn await_output(&self, connection: &mut Connection, anew: bool, generation: u32) {
+        if anew {
             let at = self.core.now_ms() + millis(self.core.limits.write_timeout);
             self.set_deadline(Some(at), false);
         }
-        connection.blocked = true;
         self.report_again(connection, generation);
         // What comes while the client takes its answer is not looked at, and not reported again.
         connection.revisit = true;
