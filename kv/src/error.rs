@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 
-use common::http::{FieldValue, Response, StatusCode};
+use common::http::{Response, StatusCode};
 use serde_json::Value;
 
+use crate::answer::entity_tag;
 use crate::body::BodyError;
+use crate::conditions::ConditionError;
 use crate::key::{Key, KeyError};
+use crate::query::ParameterError;
 use crate::routes::RouteError;
 use crate::store::Refused;
 
@@ -28,6 +31,10 @@ pub enum ApiError<'a> {
         /// The key in the body.
         body: Cow<'a, str>,
     },
+    /// A parameter of the query is not what it should be.
+    Parameter(ParameterError),
+    /// A condition cannot be read.
+    Condition(ConditionError),
     /// The body is not what the endpoint takes.
     Body(BodyError<'a>),
     /// The store did not take the step.
@@ -44,8 +51,10 @@ impl ApiError<'_> {
             ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::BadKey(_)
             | ApiError::KeyMismatch { .. }
+            | ApiError::Condition(_)
             | ApiError::Body(BodyError::NotUtf8) => StatusCode::BAD_REQUEST,
-            ApiError::Body(
+            ApiError::Parameter(_)
+            | ApiError::Body(
                 BodyError::Empty
                 | BodyError::Syntax(_)
                 | BodyError::NotObject { .. }
@@ -69,6 +78,8 @@ impl ApiError<'_> {
                 "Key in path '{}' does not match key in body '{body}'",
                 path.as_str()
             )),
+            ApiError::Parameter(error) => refused(&error.to_string()),
+            ApiError::Condition(error) => refused(&error.to_string()),
             ApiError::Body(error) => error.detail(),
             ApiError::Refused(why) => refused(&why.to_string()),
             ApiError::MediaType => {
@@ -79,12 +90,14 @@ impl ApiError<'_> {
         match self {
             ApiError::MethodNotAllowed(allow) => response.header("Allow", *allow),
             ApiError::Refused(Refused::Condition(Some(version))) => {
-                response.header("ETag", FieldValue::EntityTag(version.0))
+                response.header("ETag", entity_tag(*version))
             }
             ApiError::NoSuchRoute
             | ApiError::BadKey(_)
             | ApiError::KeyNotFound(_)
             | ApiError::KeyMismatch { .. }
+            | ApiError::Parameter(_)
+            | ApiError::Condition(_)
             | ApiError::Body(_)
             | ApiError::Refused(_)
             | ApiError::MediaType => response,
@@ -104,6 +117,18 @@ impl From<RouteError> for ApiError<'_> {
             RouteError::MethodNotAllowed(allow) => ApiError::MethodNotAllowed(allow),
             RouteError::Key(error) => ApiError::BadKey(error),
         }
+    }
+}
+
+impl From<ParameterError> for ApiError<'_> {
+    fn from(error: ParameterError) -> Self {
+        ApiError::Parameter(error)
+    }
+}
+
+impl From<ConditionError> for ApiError<'_> {
+    fn from(error: ConditionError) -> Self {
+        ApiError::Condition(error)
     }
 }
 

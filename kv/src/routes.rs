@@ -18,6 +18,8 @@ pub enum Route<'a> {
     Replace(Key<'a>),
     /// `DELETE /keys/{key}`
     Delete(Key<'a>),
+    /// `POST /incr/{key}`
+    Increment(Key<'a>),
     /// `GET` of an API page
     Docs,
     /// A known path with a slash too many, without it
@@ -39,14 +41,21 @@ pub enum RouteError {
 
 const READ: &str = "GET, HEAD";
 const KEY: &str = "DELETE, GET, HEAD, POST, PUT";
+const POST: &str = "POST";
 
 /// What one path or another takes: the `Allow` of the server in general (RFC 9110, section 9.3.7).
 pub const SERVER: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
 
 /// Finds the route. HEAD goes where GET goes (RFC 9110, section 9.3.2).
 pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError> {
-    if let Some(key) = path.strip_prefix("/keys/").filter(|key| !key.is_empty()) {
+    if let Some(key) = below("/keys/", path) {
         return key_route(method, key);
+    }
+    if let Some(key) = below("/incr/", path) {
+        return match *method {
+            Method::POST => Key::from_path(key).map(Route::Increment).map_err(RouteError::Key),
+            _ => Err(RouteError::MethodNotAllowed(POST)),
+        };
     }
     let route = match path {
         // The engine lets it pass with OPTIONS only.
@@ -64,6 +73,11 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError
 /// The known path that has one slash too many here; the original redirects there too.
 fn without_slash(path: &str) -> Option<&str> {
     path.strip_suffix('/').filter(|path| *path == "/health" || *path != "/" && PATHS.contains(path))
+}
+
+/// What follows `start` in the path, which may be anything but nothing.
+fn below<'a>(start: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(start).filter(|key| !key.is_empty())
 }
 
 fn key_route<'a>(method: &Method, key: &'a str) -> Result<Route<'a>, RouteError> {
@@ -111,6 +125,11 @@ mod tests {
         check("GET", "/keys/app/db/", &Ok(Route::Get(key("app/db/"))));
         check("GET", "/keys//", &Ok(Route::Get(key("/"))));
         check("GET", "/keys/%zz", &Err(RouteError::Key(KeyError::Escape)));
+        check("POST", "/incr/a/b", &Ok(Route::Increment(key("a/b"))));
+        check("POST", "/incr/%zz", &Err(RouteError::Key(KeyError::Escape)));
+        check("GET", "/incr/a", &Err(RouteError::MethodNotAllowed(POST)));
+        check("POST", "/incr/", &Err(RouteError::NotFound));
+        check("POST", "/incr", &Err(RouteError::NotFound));
         check("GET", "/keys", &Err(RouteError::NotFound));
         check("GET", "/keys/", &Err(RouteError::NotFound));
         check("GET", "//", &Err(RouteError::NotFound));

@@ -4,7 +4,7 @@ use common::docs::{self, Page};
 use common::http::{Reply, Request, Response, Service, StatusCode};
 
 use crate::error::ApiError;
-use crate::handlers::{health, keys};
+use crate::handlers::{health, incr, keys};
 use crate::openapi::OPENAPI;
 use crate::routes::{Route, SERVER, route};
 use crate::store::Store;
@@ -28,14 +28,15 @@ impl<S: Store> Kv<S> {
 impl<S: Store> Service for Kv<S> {
     fn call(&self, request: &Request<'_>, reply: Reply) {
         match route(&request.method, request.path) {
-            Ok(Route::Get(key)) => keys::get(&self.store, &key, reply),
+            Ok(Route::Get(key)) => keys::get(&self.store, &key, request, reply),
             Ok(Route::Create(key)) => {
                 keys::store(&self.store, &key, request, StatusCode::CREATED, reply);
             }
             Ok(Route::Replace(key)) => {
                 keys::store(&self.store, &key, request, StatusCode::OK, reply);
             }
-            Ok(Route::Delete(key)) => keys::delete(&self.store, &key, reply),
+            Ok(Route::Delete(key)) => keys::delete(&self.store, &key, request, reply),
+            Ok(Route::Increment(key)) => incr::post(&self.store, &key, request, reply),
             Ok(Route::Health) => health::get(reply),
             Ok(Route::Docs) => {
                 let page = docs::respond(request, &PAGE);

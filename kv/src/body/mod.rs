@@ -1,4 +1,4 @@
-//! The body of a write, `{"key":…,"value":…}`, or exactly the answer that the `FastAPI` original
+//! The body of a write, `{"key":…,"value":…}` or the value alone, or exactly the answer that the `FastAPI` original
 //! gives to one that is not that.
 //!
 //! Pure: bytes in, borrowed text or an error out. An ordinary body is read by `serde_json` in one
@@ -87,11 +87,7 @@ pub enum Fault {
 
 /// Reads the body of a POST or PUT.
 pub fn parse(body: &[u8]) -> Result<Put<'_>, BodyError<'_>> {
-    if body.is_empty() {
-        return Err(BodyError::Empty);
-    }
-    let text = str::from_utf8(body).map_err(|_| BodyError::NotUtf8)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text(body)?;
     match serde_json::from_str::<Members>(text) {
         Ok(members) => members.into_put(text),
         Err(_) => Err(match python_json::check(text) {
@@ -99,6 +95,24 @@ pub fn parse(body: &[u8]) -> Result<Put<'_>, BodyError<'_>> {
             Ok(()) => BodyError::NotObject { input: text },
         }),
     }
+}
+
+/// Reads a body that is a value alone: its exact JSON text, without white space around it.
+pub fn parse_value(body: &[u8]) -> Result<&str, BodyError<'_>> {
+    let text = text(body)?;
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(value) => Ok(value.get()),
+        Err(_) => Err(python_json::check(text)
+            .map_or_else(BodyError::Syntax, |()| BodyError::NotObject { input: text })),
+    }
+}
+
+fn text(body: &[u8]) -> Result<&str, BodyError<'_>> {
+    if body.is_empty() {
+        return Err(BodyError::Empty);
+    }
+    let text = str::from_utf8(body).map_err(|_| BodyError::NotUtf8)?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 impl BodyError<'_> {
