@@ -130,6 +130,7 @@ fn documented_as(route: &Route<'_>) -> Option<&'static str> {
         Route::Create(_) => Some("POST /keys/{key}"),
         Route::Replace(_) => Some("PUT /keys/{key}"),
         Route::Delete(_) => Some("DELETE /keys/{key}"),
+        Route::Increment(_) => Some("POST /incr/{key}"),
         Route::Docs => Some("GET /docs"),
         Route::Redirect(_) | Route::Server => None,
     }

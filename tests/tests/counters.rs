@@ -7,7 +7,7 @@ use tests::{Client, kv};
 #[track_caller]
 fn check(client: &mut Client, target: &str, sum: &str) {
     let (path, _) = target.split_once('?').unwrap_or((target, ""));
-    let key = path.strip_prefix("/incr/").unwrap();
+    let key = path.strip_prefix("/incr/").expect("a counter");
     let body = format!(r#"{{"success":true,"key":"{key}","value":{sum}}}"#);
     client.request("POST", target, &[], None).assert_json(200, &body);
     client.request("GET", &format!("/keys/{key}?raw"), &[], None).assert_json(200, sum);

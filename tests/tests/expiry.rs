@@ -8,7 +8,7 @@ use tests::{Client, Response, eventually, kv};
 #[track_caller]
 fn ttl_ms(answer: &Response) -> Option<u64> {
     assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.header("KV-TTL-Ms").map(|millis| millis.parse().unwrap())
+    answer.header("KV-TTL-Ms").map(|millis| millis.parse().expect("a number"))
 }
 
 #[track_caller]
