@@ -37,6 +37,13 @@ pub enum ApiError<'a> {
     Condition(ConditionError),
     /// The body is not what the endpoint takes.
     Body(BodyError<'a>),
+    /// The store did not take a batch, for one of its operations.
+    OpRefused {
+        /// Which one, from 0.
+        index: usize,
+        /// Why.
+        refused: Refused,
+    },
     /// The store did not take the step.
     Refused(Refused),
     /// A page of another origin sends something that is not declared as JSON.
@@ -58,11 +65,14 @@ impl ApiError<'_> {
                 BodyError::Empty
                 | BodyError::Syntax(_)
                 | BodyError::NotObject { .. }
-                | BodyError::Members(_),
+                | BodyError::Members(_)
+                | BodyError::Batch(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
-            ApiError::Refused(Refused::Condition(_)) => StatusCode::PRECONDITION_FAILED,
-            ApiError::Refused(Refused::NotAnInteger | Refused::Overflow) => StatusCode::CONFLICT,
-            ApiError::Refused(Refused::Full(_)) => StatusCode::INSUFFICIENT_STORAGE,
+            ApiError::Refused(refused) | ApiError::OpRefused { refused, .. } => match refused {
+                Refused::Condition(_) => StatusCode::PRECONDITION_FAILED,
+                Refused::NotAnInteger | Refused::Overflow => StatusCode::CONFLICT,
+                Refused::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+            },
             ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -81,6 +91,10 @@ impl ApiError<'_> {
             ApiError::Parameter(error) => refused(&error.to_string()),
             ApiError::Condition(error) => refused(&error.to_string()),
             ApiError::Body(error) => error.detail(),
+            ApiError::OpRefused { index, refused } => {
+                let error = Value::from(format!("ops[{index}]: {refused}"));
+                format!(r#"{{"detail":{{"success":false,"error":{error},"index":{index}}}}}"#)
+            }
             ApiError::Refused(why) => refused(&why.to_string()),
             ApiError::MediaType => {
                 refused("A request from another origin must have a JSON Content-Type")
@@ -99,6 +113,7 @@ impl ApiError<'_> {
             | ApiError::Parameter(_)
             | ApiError::Condition(_)
             | ApiError::Body(_)
+            | ApiError::OpRefused { .. }
             | ApiError::Refused(_)
             | ApiError::MediaType => response,
         }

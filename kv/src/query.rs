@@ -25,7 +25,8 @@ const WAIT_MS_MAX: u64 = 60_000;
 pub const TTL: &str = "is not a duration of 1ms or more (500ms, 30s, 5m, 2h, 1d, or seconds)";
 const WAIT: &str = "is not a duration (500ms, 30s, or seconds; 1ms to 60s)";
 const FLAG: &str = "is neither true nor false (or 1, 0; the name alone is true)";
-const BY: &str = "is not an integer of 64 bits";
+/// What a text should be to be added.
+pub const BY: &str = "is not an integer of 64 bits";
 const LIMITS: &str = "is not a count (1 to 1000)";
 const PREFIX: &str = "is empty; it says which keys are deleted";
 const CURSOR: &str = "is not a next_cursor of a list";

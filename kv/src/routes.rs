@@ -18,6 +18,12 @@ pub enum Route<'a> {
     Replace(Key<'a>),
     /// `DELETE /keys/{key}`
     Delete(Key<'a>),
+    /// `GET /keys`
+    List,
+    /// `DELETE /keys`
+    DeletePrefix,
+    /// `POST /batch`
+    Batch,
     /// `POST /incr/{key}`
     Increment(Key<'a>),
     /// `GET` of an API page
@@ -41,6 +47,7 @@ pub enum RouteError {
 
 const READ: &str = "GET, HEAD";
 const KEY: &str = "DELETE, GET, HEAD, POST, PUT";
+const LIST: &str = "DELETE, GET, HEAD";
 const POST: &str = "POST";
 
 /// What one path or another takes: the `Allow` of the server in general (RFC 9110, section 9.3.7).
@@ -60,6 +67,9 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError
     let route = match path {
         // The engine lets it pass with OPTIONS only.
         "*" => return Ok(Route::Server),
+        "/keys" => return list_route(method),
+        "/batch" if *method == Method::POST => return Ok(Route::Batch),
+        "/batch" => return Err(RouteError::MethodNotAllowed(POST)),
         "/health" => Route::Health,
         path if PATHS.contains(&path) => Route::Docs,
         _ => Route::Redirect(without_slash(path).ok_or(RouteError::NotFound)?),
@@ -78,6 +88,14 @@ fn without_slash(path: &str) -> Option<&str> {
 /// What follows `start` in the path, which may be anything but nothing.
 fn below<'a>(start: &str, path: &'a str) -> Option<&'a str> {
     path.strip_prefix(start).filter(|key| !key.is_empty())
+}
+
+fn list_route<'a>(method: &Method) -> Result<Route<'a>, RouteError> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(Route::List),
+        Method::DELETE => Ok(Route::DeletePrefix),
+        _ => Err(RouteError::MethodNotAllowed(LIST)),
+    }
 }
 
 fn key_route<'a>(method: &Method, key: &'a str) -> Result<Route<'a>, RouteError> {
@@ -130,7 +148,13 @@ mod tests {
         check("GET", "/incr/a", &Err(RouteError::MethodNotAllowed(POST)));
         check("POST", "/incr/", &Err(RouteError::NotFound));
         check("POST", "/incr", &Err(RouteError::NotFound));
-        check("GET", "/keys", &Err(RouteError::NotFound));
+        check("GET", "/keys", &Ok(Route::List));
+        check("HEAD", "/keys", &Ok(Route::List));
+        check("DELETE", "/keys", &Ok(Route::DeletePrefix));
+        check("POST", "/keys", &Err(RouteError::MethodNotAllowed(LIST)));
+        check("POST", "/batch", &Ok(Route::Batch));
+        check("GET", "/batch", &Err(RouteError::MethodNotAllowed(POST)));
+        check("POST", "/batch/", &Err(RouteError::NotFound));
         check("GET", "/keys/", &Err(RouteError::NotFound));
         check("GET", "//", &Err(RouteError::NotFound));
         check("GET", "/nope", &Err(RouteError::NotFound));

@@ -4,7 +4,7 @@ use common::docs::{self, Page};
 use common::http::{Reply, Request, Response, Service, StatusCode};
 
 use crate::error::ApiError;
-use crate::handlers::{health, incr, keys};
+use crate::handlers::{batch, health, incr, keys, list};
 use crate::openapi::OPENAPI;
 use crate::routes::{Route, SERVER, route};
 use crate::store::Store;
@@ -36,6 +36,9 @@ impl<S: Store> Service for Kv<S> {
                 keys::store(&self.store, &key, request, StatusCode::OK, reply);
             }
             Ok(Route::Delete(key)) => keys::delete(&self.store, &key, request, reply),
+            Ok(Route::List) => list::get(&self.store, request, reply),
+            Ok(Route::DeletePrefix) => list::delete(&self.store, request, reply),
+            Ok(Route::Batch) => batch::post(&self.store, request, reply),
             Ok(Route::Increment(key)) => incr::post(&self.store, &key, request, reply),
             Ok(Route::Health) => health::get(reply),
             Ok(Route::Docs) => {
@@ -51,5 +54,9 @@ impl<S: Store> Service for Kv<S> {
             }
             Err(error) => reply.send(ApiError::from(error).response()),
         }
+    }
+
+    fn drain(&self) {
+        self.store.release_waiters();
     }
 }

@@ -1,5 +1,5 @@
-//! The body of a write, `{"key":…,"value":…}` or the value alone, or exactly the answer that the `FastAPI` original
-//! gives to one that is not that.
+//! The body of a write, `{"key":…,"value":…}` or the value alone, or exactly the answer that the
+//! `FastAPI` original gives to one that is not that.
 //!
 //! Pure: bytes in, borrowed text or an error out. An ordinary body is read by `serde_json` in one
 //! pass and copies nothing; only a body that it refused is scanned again, by `python_json`, for
@@ -23,6 +23,7 @@
 //! Invariant: time and memory are linear in the body, and the call stack does not grow with its
 //! depth.
 
+pub mod batch;
 mod python_json;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use std::fmt::{self, Write};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub use batch::BatchError;
 pub use python_json::SyntaxError;
 
 /// A key and the value to store under it.
@@ -44,7 +46,7 @@ pub struct Put<'a> {
     pub value: &'a str,
 }
 
-/// Why a body is not a [`Put`]. [`BodyError::NotUtf8`] is a bad request (400), everything else
+/// Why a body is not what it should be. [`BodyError::NotUtf8`] is a bad request (400), everything else
 /// is unprocessable (422).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyError<'a> {
@@ -61,6 +63,8 @@ pub enum BodyError<'a> {
     },
     /// One or both members are missing or wrong, `key` first.
     Members(Vec<MemberError<'a>>),
+    /// The body is JSON, but no batch.
+    Batch(BatchError<'a>),
 }
 
 /// What is wrong with one member of the body.
@@ -141,6 +145,14 @@ impl fmt::Display for Detail<'_> {
                 f,
                 r#"[{{"type":"model_attributes_type","loc":["body"],"msg":"Input should be a valid dictionary or object to extract fields from","input":{input}}}]"#
             ),
+            BodyError::Batch(error) => {
+                let text = serde_json::Value::from(error.to_string());
+                write!(f, r#"{{"success":false,"error":{text}"#)?;
+                if let BatchError::Op { index, .. } = error {
+                    write!(f, r#","index":{index}"#)?;
+                }
+                f.write_char('}')
+            }
             BodyError::Members(errors) => {
                 for (index, MemberError { name, fault, input }) in errors.iter().enumerate() {
                     f.write_char(if index == 0 { '[' } else { ',' })?;

@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::key::Key;
 use crate::origin;
 use crate::query::Query;
-use crate::store::{Condition, Found, Refused, Store, Version};
+use crate::store::{Condition, Found, Refused, Store, Version, Wait, Waited, Waiter};
 
 const STORED: &str = r#"{"success":true,"message":"Value stored successfully"}"#;
 const DELETED: &str = r#"{"success":true,"message":"Key deleted successfully"}"#;
@@ -39,13 +39,17 @@ pub fn store(
     }
 }
 
-/// `GET`: answers the value.
+/// `GET`: answers the value, at once or when there is something new.
 pub fn get(store: &impl Store, key: &Key<'_>, request: &Request<'_>, mut reply: Reply) {
     match Read::of(request) {
-        Ok(read) => store.get(key, move |key, found| {
+        Ok(Read { wait: None, reading }) => store.get(key, move |key, found| {
             let body = reply.buffer();
-            reply.send(read.answer(key, found.as_ref(), body));
+            reply.send(reading.answer(key, found.as_ref(), body));
         }),
+        Ok(Read { wait: Some(timeout), reading }) => {
+            let known = reading.condition.if_none_match.clone();
+            store.wait(key, Wait { known, timeout }, Box::new(Parked { reading, reply }));
+        }
         Err(error) => reply.send(error.response()),
     }
 }
@@ -100,16 +104,50 @@ fn value_for<'a>(key: &'a Key<'_>, body: &'a [u8]) -> Result<&'a str, ApiError<'
 
 /// What a GET asks for.
 struct Read {
+    wait: Option<Duration>,
+    reading: Reading,
+}
+
+/// How a value that was read is answered.
+struct Reading {
     raw: bool,
     condition: Condition,
 }
 
+/// A client that waits.
+struct Parked {
+    reading: Reading,
+    reply: Reply,
+}
+
 impl Read {
     fn of<'a>(request: &Request<'_>) -> Result<Self, ApiError<'a>> {
-        let raw = Query::new(request.query).raw()?;
-        Ok(Read { raw, condition: conditions::parse(&request.headers)? })
+        let query = Query::new(request.query);
+        let (wait, raw) = (query.wait()?, query.raw()?);
+        let condition = conditions::parse(&request.headers)?;
+        Ok(Read { wait, reading: Reading { raw, condition } })
+    }
+}
+
+impl Waiter for Parked {
+    fn has_left(&self) -> bool {
+        self.reply.has_left()
     }
 
+    fn answer(mut self: Box<Self>, key: &Key<'_>, waited: Waited) {
+        let body = self.reply.buffer();
+        let response = match waited {
+            Waited::Changed(found) => self.reading.answer(key, Some(&found), body),
+            Waited::Absent => self.reading.answer(key, None, body),
+            Waited::Unchanged(version) => {
+                self.reading.instead(version).unwrap_or_else(|| not_modified(version))
+            }
+        };
+        self.reply.send(response);
+    }
+}
+
+impl Reading {
     /// A key that is not there is 404 whatever the condition (RFC 9110, section 13.2.1).
     fn answer(&self, key: &Key<'_>, found: Option<&Found>, body: Vec<u8>) -> Response {
         let Some(value) = found else { return ApiError::KeyNotFound(key).response() };

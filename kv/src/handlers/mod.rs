@@ -4,6 +4,8 @@
 //! condition is looked at (RFC 9110, section 13.2.1). Conditions on writes are the store's, in the
 //! step that they guard.
 
+pub mod batch;
 pub mod health;
 pub mod incr;
 pub mod keys;
+pub mod list;
