@@ -3,6 +3,7 @@
 //!
 //! Deadlines are set short; no test measures more than that something came before a far deadline.
 
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
@@ -80,7 +81,7 @@ impl Watch {
 #[track_caller]
 fn check_drip(client: &mut Client, begin: &str, byte: u8, status: u16) {
     client.write(begin);
-    client.stream().set_read_timeout(Some(DRIP)).expect("a time-out");
+    client.stream().set_read_timeout(Some(DRIP)).expect("an option");
     let mut sent: u32 = 0;
     while matches!(client.stream().peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     {
@@ -89,7 +90,7 @@ fn check_drip(client: &mut Client, begin: &str, byte: u8, status: u16) {
         assert!(DRIP * sent < DEADLINE, "it may drip for ever");
     }
     assert!(sent > 1, "it was refused before it could drip");
-    client.stream().set_read_timeout(Some(DEADLINE)).unwrap();
+    client.stream().set_read_timeout(Some(DEADLINE)).expect("an option");
     client.read().assert_refused(status);
 }
 
@@ -110,11 +111,11 @@ fn check_flood(watch: &Watch, begin: &str, more: &str, status: u16) {
     const FLOOD_BYTES_MAX: usize = 64 << 20;
     let mut client = watch.server.connect();
     client.write(begin);
-    let stream = client.stream().try_clone().unwrap();
+    let stream = client.stream().try_clone().expect("a descriptor");
     let more = more.repeat(64);
     let flood = thread::spawn(move || flood(stream, more.as_bytes()));
     client.read().assert_refused(status);
-    let written = flood.join().unwrap();
+    let written = flood.join().expect("it only counts");
     assert!(written < FLOOD_BYTES_MAX, "{written} bytes were taken after {begin:?}");
     watch.holds();
 }
@@ -206,13 +207,12 @@ fn a_drip_does_not_move_a_deadline() {
     watch.finish();
 }
 
-/// More connections than kv has descriptors for are not made: the machine has to allow them.
-#[track_caller]
+/// Whether this program may hold so many connections.
+#[allow(clippy::print_stderr, reason = "a test that is left out says so")]
 fn allows_descriptors(count: u64) -> bool {
     let allows = raise_descriptors(count + 500);
     if !allows {
-        // Shown when the test fails, and with `--nocapture`.
-        println!("not run: the machine allows no {count} descriptors");
+        eprintln!("not run: the machine allows no {count} descriptors");
     }
     allows
 }
@@ -292,11 +292,17 @@ fn a_client_that_never_reads_is_ended() {
     watch.finish();
 }
 
-/// Stores a value of a megabyte, and asks for it so often that the answers do not fit in what the
-/// kernel keeps for a client that does not read.
-fn ask_for_much(server: &Server) -> Client {
+/// Stores a value of a megabyte.
+#[track_caller]
+fn store_much(server: &Server) {
     let body = format!(r#"{{"key":"large","value":"{}"}}"#, "x".repeat(1_000_000));
     assert_eq!(server.connect().request("PUT", "/keys/large", &[], Some(&body)).status, 200);
+}
+
+/// Asks for it so often that the answers do not fit in what the kernel keeps for a client that
+/// does not read.
+#[track_caller]
+fn ask_for_much(server: &Server) -> Client {
     let mut client = server.connect();
     client.write(request("GET", "/keys/large", &[], None).repeat(20));
     client
@@ -306,6 +312,7 @@ fn ask_for_much(server: &Server) -> Client {
 #[test]
 fn a_client_that_sends_but_never_reads_is_ended() {
     let watch = Watch::over(kv().env("WRITE_TIMEOUT", "1s").start());
+    store_much(&watch.server);
     let mut client = ask_for_much(&watch.server);
     let mut sent: u32 = 0;
     while client.stream().write_all(b"G").is_ok() {
@@ -317,10 +324,40 @@ fn a_client_that_sends_but_never_reads_is_ended() {
     watch.finish();
 }
 
+/// A thousand slow readers of large answers took all that the kernel has for TCP, and the requests
+/// of others were dropped and came again after a second; what kv kept for them counted only as far
+/// as it had not left.
+#[test]
+fn answers_that_nobody_reads_take_little_memory() {
+    const RESIDENT_KIB_MAX: u64 = 128 << 10;
+    const SOCKETS_KIB_MAX: u64 = 512 << 10;
+    const CLIENTS: usize = 512;
+    let watch = Watch::over(kv().env("WRITE_TIMEOUT", "5s").start());
+    store_much(&watch.server);
+    let before_kib = socket_memory_kib();
+    let clients: Vec<_> = (0..CLIENTS).map(|_| ask_for_much(&watch.server)).collect();
+    watch.bystander.is_served();
+    let (resident_kib, sockets_kib) = (watch.server.process().resident_kib(), socket_memory_kib());
+    assert!(resident_kib < RESIDENT_KIB_MAX, "{resident_kib} KiB");
+    assert!(sockets_kib < before_kib + SOCKETS_KIB_MAX, "{sockets_kib} KiB, {before_kib} before");
+    drop(clients);
+    watch.bystander.finish();
+}
+
+/// What the kernel holds for all TCP connections of this machine.
+#[track_caller]
+fn socket_memory_kib() -> u64 {
+    let sockets = fs::read_to_string("/proc/net/sockstat").expect("Linux");
+    let tcp = sockets.lines().find(|line| line.starts_with("TCP:")).expect("it is spoken");
+    let pages: u64 = tcp.rsplit(' ').next().expect("a number").parse().expect("a number");
+    pages * 4
+}
+
 /// The kernel tells kv of room for its answer in large pieces, so a byte at a time is nothing.
 #[test]
 fn a_client_that_reads_byte_by_byte_is_ended() {
     let watch = Watch::over(kv().env("WRITE_TIMEOUT", "1s").start());
+    store_much(&watch.server);
     let client = ask_for_much(&watch.server);
     let mut read: u32 = 0;
     while watch.server.process().descriptors() > watch.descriptors {
@@ -336,7 +373,7 @@ fn a_client_that_reads_byte_by_byte_is_ended() {
 
 /// Closes with a reset and not with the end of its input.
 fn reset(client: &Client) {
-    set_socket_linger(client.stream(), Some(Duration::ZERO)).unwrap();
+    set_socket_linger(client.stream(), Some(Duration::ZERO)).expect("an option");
 }
 
 #[test]
@@ -563,6 +600,7 @@ fn connections_that_make_room_leave_nothing_behind() {
 #[test]
 fn a_half_closed_client_is_answered_while_others_are() {
     let watch = Watch::over(kv().start());
+    store_much(&watch.server);
     let client = ask_for_much(&watch.server);
     client.stream().shutdown(Shutdown::Write).unwrap();
     watch.holds();

@@ -60,6 +60,11 @@ impl Output {
         self.buffer.len() - self.sent + shared
     }
 
+    /// The room that it takes, what has left already included.
+    pub(super) fn held(&self) -> usize {
+        if self.is_empty() { 0 } else { self.buffer.capacity() - self.buffer.len() + self.len() }
+    }
+
     /// Writes until all has left or the client takes no more.
     pub(super) fn flush(&mut self, mut stream: &TcpStream) -> Flush {
         let mut anew = !std::mem::take(&mut self.blocked);

@@ -249,7 +249,7 @@ impl Slot {
 
     /// Brings the core's sum of buffered bytes up to date; false when it is past its limit.
     pub(super) fn account(&self, connection: &mut Connection) -> bool {
-        let held = connection.inbox.len() + connection.decoder.buffered() + connection.out.len();
+        let held = connection.inbox.len() + connection.decoder.buffered() + connection.out.held();
         let before = std::mem::replace(&mut connection.buffered, held);
         self.core.buffered_change(before, held)
     }
