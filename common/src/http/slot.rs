@@ -280,8 +280,11 @@ pub(super) fn event_data(index: u32, generation: u32) -> u64 {
 }
 
 /// Whether a request is HEAD, as far as it can be read.
-pub(super) fn is_head(input: &[u8]) -> bool {
-    input.trim_ascii_start().starts_with(b"HEAD ")
+pub(super) fn is_head(mut input: &[u8]) -> bool {
+    while let Some(rest) = input.strip_prefix(b"\r\n") {
+        input = rest;
+    }
+    input.starts_with(b"HEAD ")
 }
 
 /// The two parts of `event_data`.
