@@ -2,7 +2,7 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test check coverage clean
+.PHONY: help build up down logs run dev smoke readme test check coverage bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ check: ## Format, lints and documentation, with warnings as errors
 
 coverage: ## Measure which lines the tests reach
 	@exec scripts/coverage.sh
+
+bench: ## Measure kv beside its peers, some ten minutes; BENCH_QUICK=1 for one
+	@exec tests/bench/bench.py
 
 clean: ## Remove what was built: target, coverage, containers, images
 	rm -rf target coverage
