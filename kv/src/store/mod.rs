@@ -24,6 +24,7 @@ mod waiters;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 pub use memory::Memory;
 
 use crate::key::Key;
@@ -284,9 +285,23 @@ impl Found {
         self.value.value()
     }
 
+    /// The JSON text, not copied.
+    pub fn share(&self) -> Bytes {
+        Bytes::from_owner(SharedValue(self.value.clone()))
+    }
+
     /// When it was written.
     pub fn version(&self) -> Version {
         self.value.version()
+    }
+}
+
+/// Keeps an entry for as long as somebody needs its value.
+struct SharedValue(Entry);
+
+impl AsRef<[u8]> for SharedValue {
+    fn as_ref(&self) -> &[u8] {
+        self.0.value()
     }
 }
 
