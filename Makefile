@@ -2,7 +2,7 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test check coverage bench clean
+.PHONY: help build up down logs run dev smoke readme test fuzz soak check coverage bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,12 @@ readme: ## Run the README's examples against a running pair
 
 test: ## Run all tests, in a container where there is no cargo
 	@exec scripts/test.sh
+
+fuzz: ## Feed mutated requests to the decoder and to kv; FUZZ_SECONDS (60)
+	@exec tests/abuse/fuzz.sh
+
+soak: ## Load kv with all kinds of clients and look at what it takes; SOAK_SECONDS (600)
+	@exec tests/abuse/soak.sh
 
 check: ## Format, lints and documentation, with warnings as errors
 	cargo fmt --all --check
