@@ -26,7 +26,8 @@ NGINX_HEAD = (
 )
 # Enough that each worker gets some of them.
 FILL_CONNECTIONS = 64
-FILLS_MAX = 50
+FILLS_IN_A_ROW = 3
+FILL_TIMEOUT_S = 10
 # A text in its configuration cannot be much longer.
 NGINX_BLOCK_BYTES = 1_000
 
@@ -172,15 +173,16 @@ class FastApi(Kv):
 
     def fill(self, started: Started, operation: Operation) -> bytes:
         """Each worker has a store of its own and starts in its own time: until all have the value."""
-        put = self.request(Operation("PUT", operation.value_bytes)).raw()
         get = self.request(Operation("GET", operation.value_bytes)).raw()
-        for _ in range(FILLS_MAX):
+        put = self.request(Operation("PUT", operation.value_bytes)).raw()
+        deadline = time.monotonic() + FILL_TIMEOUT_S
+        in_a_row = 0
+        while in_a_row < FILLS_IN_A_ROW and time.monotonic() < deadline:
             ask_at_once(started.port, put, FILL_CONNECTIONS)
             answers = ask_at_once(started.port, get, FILL_CONNECTIONS)
             running = started.server.log.read_text().count("Application startup complete")
-            if running == self.workers and all(b" 200 " in answer for answer in answers):
-                break
-            time.sleep(0.1)
+            is_full = running == self.workers and all(b" 200 " in answer for answer in answers)
+            in_a_row = in_a_row + 1 if is_full else 0
         return super().fill(started, operation)
 
 
