@@ -29,8 +29,8 @@ dev: ## The same, built for debugging and at log level DEBUG
 smoke: ## Ask a running pair whether it works at all
 	@exec scripts/smoke.sh
 
-readme: ## Run the README's examples against a running pair
-	@exec scripts/readme.sh
+readme: ## Run the examples of README and docs/api.md against a running pair
+	@exec scripts/readme.sh README.md docs/api.md
 
 test: ## Run all tests, in a container where there is no cargo
 	@exec scripts/test.sh
