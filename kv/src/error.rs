@@ -72,6 +72,7 @@ impl ApiError<'_> {
                 Refused::Condition(_) => StatusCode::PRECONDITION_FAILED,
                 Refused::NotAnInteger | Refused::Overflow => StatusCode::CONFLICT,
                 Refused::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+                Refused::ReadsTooMuch(_) => StatusCode::UNPROCESSABLE_ENTITY,
             },
             ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }

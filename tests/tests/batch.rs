@@ -231,6 +231,28 @@ fn of_duplicate_members_the_last_wins() {
     }
 }
 
+/// A small request does not make an answer of a gigabyte.
+#[test]
+fn a_batch_reads_no_more_than_its_limit() {
+    const VALUES: usize = 16;
+    let server = kv().env("MAX_BODY", "20MiB").start();
+    let mut client = server.connect();
+    let mut store = |key: &str, bytes: usize| {
+        let value = format!("\"{}\"", "x".repeat(bytes - 2));
+        let target = format!("/keys/{key}?raw");
+        assert_eq!(client.request("PUT", &target, &[], Some(&value)).status, 200);
+    };
+    store("large", 1 << 20);
+    store("huge", 17 << 20);
+    let get = |key: &str| format!(r#"{{"op":"get","key":"{key}"}}"#);
+    let gets = vec![get("large"); VALUES].join(",");
+    assert_eq!(batch(&mut client, &gets).status, 200);
+    assert_eq!(batch(&mut client, &get("huge")).status, 200);
+    let more = format!(r#"{{"op":"incr","key":"n"}},{gets},{}"#, get("large"));
+    check_refused(&mut client, &more, 422, VALUES + 1, "reads at most");
+    assert_eq!(server.get("/keys/n").status, 404);
+}
+
 /// Each batch writes the same number under all keys: a reader sees one number.
 #[test]
 fn readers_see_all_of_a_batch_or_nothing() {

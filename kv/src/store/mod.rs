@@ -71,6 +71,8 @@ pub enum Refused {
     Overflow,
     /// The store is full: its limit in bytes.
     Full(usize),
+    /// A batch reads more than this many bytes of values.
+    ReadsTooMuch(usize),
 }
 
 /// What a counter has come to.
@@ -341,6 +343,9 @@ impl fmt::Display for Refused {
             Refused::Overflow => f.write_str("The sum does not fit into 64 bits"),
             Refused::Full(bytes_max) => {
                 write!(f, "The store is full: its limit is {bytes_max} bytes")
+            }
+            Refused::ReadsTooMuch(bytes_max) => {
+                write!(f, "A batch reads at most {bytes_max} bytes, or one value")
             }
         }
     }
