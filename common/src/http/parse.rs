@@ -129,23 +129,23 @@ fn split_target<'b>(
     }
     let origin = if target.starts_with('/') { target } else { origin_of_absolute(target)? };
     Ok(match origin.split_once('?') {
+        Some(("", query)) => ("/", Some(query)),
         Some((path, query)) => (path, Some(query)),
+        None if origin.is_empty() => ("/", None),
         None => (origin, None),
     })
 }
 
-/// The path and query of `http://authority/path?query`.
+/// What follows the authority of `http://authority/path?query`; the path may be empty.
 fn origin_of_absolute(target: &str) -> Result<&str, Refusal> {
     const REFUSED: Refusal = Refusal::Malformed("The request target is malformed");
     let (scheme, rest) = target.split_once("://").ok_or(REFUSED)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(REFUSED);
     }
-    match rest.find(['/', '?']) {
-        Some(0) | None if rest.is_empty() || rest.starts_with(['/', '?']) => Err(REFUSED),
-        Some(at) if rest[at..].starts_with('/') => Ok(&rest[at..]),
-        Some(_) => Err(REFUSED),
-        None => Ok("/"),
+    match rest.find(['/', '?']).unwrap_or(rest.len()) {
+        0 => Err(REFUSED),
+        authority => Ok(&rest[authority..]),
     }
 }
 
@@ -451,6 +451,8 @@ mod tests {
         check_target("/a?b=c?d", "/a", Some("b=c?d"));
         check_target("http://h:1/a?b", "/a", Some("b"));
         check_target("http://h", "/", None);
+        check_target("http://h?q", "/", Some("q"));
+        check_target("http://h/?q", "/", Some("q"));
         check_target("/http://h/a", "/http://h/a", None);
     }
 }

@@ -78,10 +78,10 @@ impl Slot {
         let mut state = self.lock();
         state.generation = state.generation.wrapping_add(1);
         let data = event_data(self.index, state.generation);
-        let at = self.core.now_ms() + millis(self.core.limits.idle_timeout);
-        self.set_deadline(Some(at), true);
         let added = self.core.poller.add(&stream, data, INPUT);
         if added.is_ok() {
+            let at = self.core.now_ms() + millis(self.core.limits.idle_timeout);
+            self.set_deadline(Some(at), true);
             state.connection = Some(Connection::new(stream));
         }
         added
