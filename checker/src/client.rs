@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use common::config::secret::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
@@ -33,6 +34,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub struct Client {
     agent: Agent,
     base_url: String,
+    token: Option<Secret>,
 }
 
 /// A complete answer.
@@ -60,29 +62,45 @@ impl Client {
         Client {
             agent: agent(request_timeout),
             base_url: base_url.trim_end_matches('/').to_owned(),
+            token: None,
         }
+    }
+
+    /// The same client, showing this token with each call (RFC 6750, section 2.1).
+    #[must_use]
+    pub fn with_token(self, token: Option<Secret>) -> Self {
+        Client { token, ..self }
     }
 
     /// `GET /keys/{key}`.
     pub fn get(&self, key: &str) -> Result<Answer, CallError> {
-        read(once(self.agent.get(self.url(key))).call())
+        read(self.once(self.agent.get(self.url(key))).call())
     }
 
     /// `DELETE /keys/{key}`.
     pub fn delete(&self, key: &str) -> Result<Answer, CallError> {
-        read(once(self.agent.delete(self.url(key))).call())
+        read(self.once(self.agent.delete(self.url(key))).call())
     }
 
     /// `POST /keys/{key}` with the value.
     pub fn post(&self, key: &str, value: &Value) -> Result<Answer, CallError> {
-        let request = once(self.agent.post(self.url(key))).content_type("application/json");
+        let request = self.once(self.agent.post(self.url(key))).content_type("application/json");
         read(request.send(Entry { key, value }.to_json()?))
     }
 
     /// `PUT /keys/{key}` with the value.
     pub fn put(&self, key: &str, value: &Value) -> Result<Answer, CallError> {
-        let request = once(self.agent.put(self.url(key))).content_type("application/json");
+        let request = self.once(self.agent.put(self.url(key))).content_type("application/json");
         read(request.send(Entry { key, value }.to_json()?))
+    }
+
+    /// Says who asks, and that the connection will not be used again: RFC 9112, section 9.6.
+    fn once<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        let request = request.header("Connection", "close");
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {}", token.expose())),
+            None => request,
+        }
     }
 
     fn url(&self, key: &str) -> String {
@@ -139,11 +157,6 @@ fn agent(request_timeout: Duration) -> Agent {
         .timeout_recv_body(None)
         .build()
         .into()
-}
-
-/// Says that the connection will not be used again: RFC 9112, section 9.6.
-fn once<B>(request: RequestBuilder<B>) -> RequestBuilder<B> {
-    request.header("Connection", "close")
 }
 
 fn read(response: Result<Response<Body>, ureq::Error>) -> Result<Answer, CallError> {
@@ -343,8 +356,27 @@ mod tests {
             let writes = head.starts_with('p');
             assert!(head.contains("\r\nuser-agent: checker/0.1.0\r\n"), "{head}");
             assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+            assert!(!head.contains("\r\nauthorization:"), "{head}");
             assert_eq!(head.contains("\r\ncontent-type: application/json\r\n"), writes, "{head}");
         }
         assert_eq!(fake.seen(), ["POST /keys/k", "PUT /keys/k", "GET /keys/k", "DELETE /keys/k"]);
+    }
+
+    #[test]
+    fn a_token_goes_with_every_call() {
+        let fake = Fake::healthy();
+        let client = Client::new(&fake.url(), LONG).with_token(Secret::new("s3cret"));
+        client.post("k", &json!(1)).unwrap();
+        client.put("k", &json!(1)).unwrap();
+        client.get("k").unwrap();
+        client.delete("k").unwrap();
+        assert_eq!(fake.heads().len(), 4);
+        for head in fake.heads() {
+            let lines = head
+                .lines()
+                .filter(|line| line.eq_ignore_ascii_case("authorization: bearer s3cret"));
+            assert_eq!(lines.count(), 1, "{head}");
+        }
+        assert!(!format!("{client:?}").contains("s3cret"));
     }
 }

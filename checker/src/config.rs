@@ -2,8 +2,11 @@
 
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::path::Path;
 
-use common::config::server::{self, HOST, LIMITS, LOG_LEVEL};
+use common::config::secret::Secret;
+use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
 use common::config::value::Host;
 use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
 use common::health::Target;
@@ -34,6 +37,8 @@ pub struct Config {
     pub port: u16,
     /// The `kv` that is checked.
     pub kv_service_url: ServiceUrl,
+    /// The token that `kv` asks for.
+    pub kv_token: Option<Secret>,
     /// What is logged.
     pub log_level: LevelFilter,
     /// The limits of the HTTP engine.
@@ -60,7 +65,12 @@ pub const PROGRAM: Program<Action> = Program {
         action: Action::Serve,
         name: "",
         help: "serve until SIGTERM or SIGINT",
-        settings: &[&[PORT.row(), HOST.row(), KV_SERVICE_URL.row(), LOG_LEVEL.row()], LIMITS],
+        settings: &[
+            &[PORT.row(), HOST.row(), KV_SERVICE_URL.row()],
+            &KV_TOKEN.rows(),
+            &[LOG_LEVEL.row()],
+            LIMITS,
+        ],
     },
     subcommands: &[Subcommand {
         action: Action::Health,
@@ -106,10 +116,12 @@ impl Display for ServiceUrl {
     }
 }
 
-/// Reads the command line (without the program's name). Flag beats environment beats default.
+/// Reads the command line (without the program's name). Flag beats environment beats default;
+/// `read_file` is asked for the files that settings name.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<OsString>,
+    read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Command, ConfigError> {
     Ok(match PROGRAM.invocation(args, env)? {
         Invocation::Help => Command::Help,
@@ -121,6 +133,7 @@ pub fn parse(
             host: values.get(&HOST)?,
             port: values.get(&PORT)?,
             kv_service_url: values.get(&KV_SERVICE_URL)?,
+            kv_token: KV_TOKEN.get(&values, &read_file)?,
             log_level: values.get(&LOG_LEVEL)?,
             limits: server::limits(&values)?,
         }),
@@ -154,7 +167,8 @@ mod tests {
 
     fn read(args: &str, env: &[(&str, &str)]) -> Result<Command, ConfigError> {
         let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, text)| text.into());
-        parse(args.split_whitespace().map(OsString::from), env)
+        let file = |path: &Path| Ok(path.as_os_str().as_encoded_bytes().to_vec());
+        parse(args.split_whitespace().map(OsString::from), env, file)
     }
 
     fn config() -> Config {
@@ -162,6 +176,7 @@ mod tests {
             host: value::host("0.0.0.0").unwrap(),
             port: 8001,
             kv_service_url: service_url("http://kv-service:8000").unwrap(),
+            kv_token: None,
             log_level: LevelFilter::Info,
             limits: Limits { workers: value::workers("cores").unwrap(), ..Limits::default() },
         }
@@ -202,6 +217,9 @@ mod tests {
         check_both("KV_SERVICE_URL", "http://a:1", |config| {
             config.kv_service_url = service_url("http://a:1").unwrap();
         });
+        check_both("KV_TOKEN", "a", |config| config.kv_token = Secret::new("a"));
+        // The files of these tests hold their names.
+        check_both("KV_TOKEN_FILE", "a", |config| config.kv_token = Secret::new("a"));
         check_both("MAX_BODY", "2GiB", |config| {
             config.limits.body_bytes_max = 2 << 30;
             config.limits.buffered_bytes_max = 8 << 30;

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use checker::config::{self, Command, Config, PROGRAM};
 use common::cli::{self, EXIT_FAILURE, EXIT_USAGE};
+use common::config::secret;
 use common::health::{self, HEALTH_TIMEOUT};
 use common::logging;
 use common::text::io_error;
 
 fn main() -> ExitCode {
-    match config::parse(env::args_os().skip(1), |name| env::var_os(name)) {
+    match config::parse(env::args_os().skip(1), |name| env::var_os(name), secret::read_file) {
         Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Health(target)) => {
             cli::exit(health::check(&target, HEALTH_TIMEOUT), EXIT_FAILURE)

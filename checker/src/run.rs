@@ -1,5 +1,8 @@
 //! A run of `checker` from start to stop.
 
+use std::sync::Arc;
+
+use common::metrics::Metrics;
 use common::run::{RunError, serve};
 
 use crate::config::{Config, PROGRAM};
@@ -7,9 +10,10 @@ use crate::service::Checker;
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    let service = Checker::new(config.kv_service_url.to_string());
+    let service = Checker::new(config.kv_service_url.to_string(), config.kv_token.clone());
+    let metrics = Arc::new(Metrics::new(&["all"]));
     let name = format!("{} for {}", PROGRAM.version_line(), config.kv_service_url);
-    serve(&name, &config.host, config.port, config.limits.clone(), service)?;
+    serve(&name, &config.host, config.port, config.limits.clone(), metrics, service)?;
     log::info!("stopped");
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use common::config::secret::Secret;
 use common::docs::{self, Page};
 use common::http::{Reply, Request, Service};
 
@@ -36,10 +37,12 @@ struct Run {
 }
 
 impl Checker {
-    /// Checks the service at this URL. Sends nothing and starts no thread yet.
-    pub fn new(kv_service_url: String) -> Self {
+    /// Checks the service at this URL, which may ask for a token. Sends nothing and starts no
+    /// thread yet.
+    pub fn new(kv_service_url: String, kv_token: Option<Secret>) -> Self {
+        let client = Client::new(&kv_service_url, REQUEST_TIMEOUT).with_token(kv_token);
         Checker {
-            client: Arc::new(Client::new(&kv_service_url, REQUEST_TIMEOUT)),
+            client: Arc::new(client),
             kv_service_url,
             runs: Runner::new(RUNS_MAX, RUNS_WAITING_MAX, Run::finish),
         }

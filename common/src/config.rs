@@ -9,9 +9,11 @@
 
 mod error;
 mod help;
+pub mod secret;
 pub mod server;
 pub mod value;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 
 pub use error::{ConfigError, Origin};
@@ -88,8 +90,7 @@ impl<A> Subcommand<A> {
     }
 }
 
-/// What a command line asks for.
-#[derive(Debug)]
+/// What a command line asks for. Without `Debug`, for a value may be a secret.
 pub enum Invocation<A, E> {
     /// `--help`: print [`Program::help`].
     Help,
@@ -99,8 +100,8 @@ pub enum Invocation<A, E> {
     Run(A, Values<E>),
 }
 
-/// The settings of one start: the flags that were given, and the environment.
-#[derive(Debug)]
+/// The settings of one start: the flags that were given, and the environment. Without `Debug`, for
+/// a value may be a secret.
 pub struct Values<E> {
     flags: Vec<(String, OsString)>,
     env: E,
@@ -175,27 +176,22 @@ fn alone<T>(mut parser: lexopt::Parser, flag: &str, asked: T) -> Result<T, Confi
 impl<E: Fn(&str) -> Option<OsString>> Values<E> {
     /// The value of a setting: flag, else environment variable, else default.
     pub fn get<T>(&self, setting: &Setting<T>) -> Result<T, ConfigError> {
-        let flag = setting.row().flag();
-        if let Some((_, text)) = self.flags.iter().rev().find(|(given, _)| *given == flag) {
-            return read(setting, text, || Origin::Flag(flag));
-        }
-        let variable = (self.env)(setting.name).filter(|text| !text.is_empty());
-        let text = variable.as_deref().unwrap_or(OsStr::new(setting.default));
-        read(setting, text, || Origin::Variable(setting.name))
+        let (text, origin) = self.given(setting.row()).unwrap_or_else(|| {
+            (OsStr::new(setting.default).into(), Origin::Variable(setting.name))
+        });
+        let parsed = text.to_str().ok_or("is not UTF-8").and_then(setting.parse);
+        parsed.map_err(|reason| ConfigError::Refused { origin, text: text.into_owned(), reason })
     }
-}
 
-fn read<T>(
-    setting: &Setting<T>,
-    text: &OsStr,
-    origin: impl FnOnce() -> Origin,
-) -> Result<T, ConfigError> {
-    let parsed = text.to_str().ok_or("is not UTF-8").and_then(setting.parse);
-    parsed.map_err(|reason| ConfigError::Refused {
-        origin: origin(),
-        text: text.to_owned(),
-        reason,
-    })
+    /// The text of a setting and where it came from, unless it is left at its default.
+    fn given(&self, row: Row) -> Option<(Cow<'_, OsStr>, Origin)> {
+        let flag = row.flag();
+        if let Some((_, text)) = self.flags.iter().rev().find(|(given, _)| *given == flag) {
+            return Some((text.into(), Origin::Flag(flag)));
+        }
+        let variable = (self.env)(row.name).filter(|text| !text.is_empty())?;
+        Some((variable.into(), Origin::Variable(row.name)))
+    }
 }
 
 #[cfg(test)]

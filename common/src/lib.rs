@@ -6,6 +6,7 @@ pub mod docs;
 pub mod health;
 pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod run;
 pub mod shutdown;
 pub mod text;

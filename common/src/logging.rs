@@ -19,6 +19,9 @@ use time::macros::format_description;
 
 use crate::text::Escaper;
 
+/// The sum over the process, which has one log.
+static LINES_LOST: AtomicU64 = AtomicU64::new(0);
+
 /// How long the end of the program waits for lines that are not written yet.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -39,6 +42,11 @@ pub fn init(level: LevelFilter) -> io::Result<LogGuard> {
     log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(guard)
+}
+
+/// Lines that were lost since the start, because the output is closed or too slow.
+pub fn lines_lost() -> u64 {
+    LINES_LOST.load(Ordering::Relaxed)
 }
 
 /// Logs a request that has been answered: `GET /keys/a 200 35us`. The query is left out, for
@@ -135,7 +143,7 @@ impl Write for Lines {
         if bytes.ends_with(b"\n") {
             shorten(&mut self.line);
             if self.queue.try_send(Item::Line(self.line.as_slice().into())).is_err() {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+                lose(&self.lost, 1);
             }
             self.line.clear();
         }
@@ -145,6 +153,12 @@ impl Write for Lines {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Counts lines that nobody will read; `lost` are those that have not been reported yet.
+fn lose(lost: &AtomicU64, lines: u64) {
+    lost.fetch_add(lines, Ordering::Relaxed);
+    LINES_LOST.fetch_add(lines, Ordering::Relaxed);
 }
 
 /// Cuts a line that is longer than the limit, between two characters.
@@ -227,7 +241,7 @@ impl<W: Write> Writer<W> {
     /// Writes the batch; its lines are lost when the output is closed or stuck.
     fn write(&mut self) {
         if self.output.write_all(&self.batch).is_err() {
-            self.lost.fetch_add(self.batch_lines, Ordering::Relaxed);
+            lose(&self.lost, self.batch_lines);
         }
         self.batch.clear();
         self.batch_lines = 0;

@@ -2,9 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
+use std::sync::Arc;
 
 use crate::config::value::Host;
 use crate::http::{BindError, Limits, Server, Service};
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 /// Why a service could not run.
@@ -19,16 +21,19 @@ pub enum RunError {
 }
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully. `version` is the program and its
-/// version, and what else its first line in the log should say.
+/// version, and what else its first line in the log should say;
+/// `metrics` counts what is served.
 pub fn serve(
     version: &str,
     host: &Host,
     port: u16,
     limits: Limits,
+    metrics: Arc<Metrics>,
     service: impl Service,
 ) -> Result<(), RunError> {
     let shutdown = Shutdown::install().map_err(RunError::Signals)?;
-    let server = Server::bind(&host.to_string(), port, limits).map_err(RunError::Listen)?;
+    let server =
+        Server::bind(&host.to_string(), port, limits, metrics).map_err(RunError::Listen)?;
     let (address, workers) = (server.local_addr(), server.limits().workers);
     let running = server.start(service).map_err(RunError::Start)?;
     log::info!("{version} listening on {address}, {workers} workers");

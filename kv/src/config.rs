@@ -1,13 +1,18 @@
 //! The settings of `kv`: flags and environment in, a command out.
 
 use std::ffi::OsString;
+use std::io;
+use std::path::Path;
 
-use common::config::server::{self, HOST, LIMITS, LOG_LEVEL};
-use common::config::value::Host;
+use common::config::secret::SecretSetting;
+use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
+use common::config::value::{self, Host};
 use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
 use common::health::Target;
 use common::http::Limits;
 use log::LevelFilter;
+
+use crate::access::Access;
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,10 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// The limits of the HTTP engine.
     pub limits: Limits,
+    /// Bytes of memory that the store may need.
+    pub memory_bytes_max: usize,
+    /// The tokens that clients have to show.
+    pub access: Access,
 }
 
 /// What `PROGRAM` can be told to do.
@@ -46,6 +55,12 @@ pub enum Action {
 
 const PORT: Setting<u16> = server::port("8000");
 
+const MAX_MEMORY: Setting<usize> =
+    Setting { name: "MAX_MEMORY", default: "none", help: "for keys and values", parse: max_memory };
+
+const KV_READ_TOKEN: SecretSetting =
+    SecretSetting::new("KV_READ_TOKEN", "KV_READ_TOKEN_FILE", "token for GET and HEAD");
+
 /// The command line of `kv`.
 pub const PROGRAM: Program<Action> = Program {
     name: env!("CARGO_PKG_NAME"),
@@ -55,7 +70,13 @@ pub const PROGRAM: Program<Action> = Program {
         action: Action::Serve,
         name: "",
         help: "serve until SIGTERM or SIGINT",
-        settings: &[&[PORT.row(), HOST.row(), LOG_LEVEL.row()], LIMITS],
+        settings: &[
+            &[PORT.row(), HOST.row(), LOG_LEVEL.row()],
+            &KV_TOKEN.rows(),
+            &KV_READ_TOKEN.rows(),
+            &[MAX_MEMORY.row()],
+            LIMITS,
+        ],
     },
     subcommands: &[Subcommand {
         action: Action::Health,
@@ -77,10 +98,12 @@ pub const PROGRAM: Program<Action> = Program {
     ],
 };
 
-/// Reads the command line (without the program's name). Flag beats environment beats default.
+/// Reads the command line (without the program's name). Flag beats environment beats default;
+/// `read_file` is asked for the files that settings name.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<OsString>,
+    read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Command, ConfigError> {
     Ok(match PROGRAM.invocation(args, env)? {
         Invocation::Help => Command::Help,
@@ -93,21 +116,32 @@ pub fn parse(
             port: values.get(&PORT)?,
             log_level: values.get(&LOG_LEVEL)?,
             limits: server::limits(&values)?,
+            memory_bytes_max: values.get(&MAX_MEMORY)?,
+            access: Access {
+                token: KV_TOKEN.get(&values, &read_file)?,
+                read_token: KV_READ_TOKEN.get(&values, &read_file)?,
+            },
         }),
     })
+}
+
+/// A size, or `none` for as much as there is.
+fn max_memory(text: &str) -> Result<usize, &'static str> {
+    if text.eq_ignore_ascii_case("none") { Ok(usize::MAX) } else { value::byte_size(text) }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use common::config::value;
+    use common::config::secret::Secret;
 
     use super::*;
 
     fn read(args: &str, env: &[(&str, &str)]) -> Result<Command, ConfigError> {
         let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, text)| text.into());
-        parse(args.split_whitespace().map(OsString::from), env)
+        let file = |path: &Path| Ok(path.as_os_str().as_encoded_bytes().to_vec());
+        parse(args.split_whitespace().map(OsString::from), env, file)
     }
 
     fn config() -> Config {
@@ -116,6 +150,8 @@ mod tests {
             port: 8000,
             log_level: LevelFilter::Info,
             limits: Limits { workers: value::workers("cores").unwrap(), ..Limits::default() },
+            memory_bytes_max: usize::MAX,
+            access: Access::default(),
         }
     }
 
@@ -160,6 +196,13 @@ mod tests {
         let quarter = Duration::from_millis(250);
         check_both("HEAD_TIMEOUT", "250ms", |config| config.limits.head_timeout = quarter);
         check_both("BODY_TIMEOUT", "250ms", |config| config.limits.body_timeout = quarter);
+        check_both("MAX_MEMORY", "64MiB", |config| config.memory_bytes_max = 64 << 20);
+        check_both("MAX_MEMORY", "None", |config| config.memory_bytes_max = usize::MAX);
+        check_both("KV_TOKEN", "a", |config| config.access.token = Secret::new("a"));
+        check_both("KV_READ_TOKEN", "a", |config| config.access.read_token = Secret::new("a"));
+        // The files of these tests hold their names.
+        check_both("KV_TOKEN_FILE", "a", |config| config.access.token = Secret::new("a"));
+        check_both("KV_READ_TOKEN_FILE", "a", |config| config.access.read_token = Secret::new("a"));
         check_both("IDLE_TIMEOUT", "250ms", |config| config.limits.idle_timeout = quarter);
         check_both("WRITE_TIMEOUT", "250ms", |config| config.limits.write_timeout = quarter);
     }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use common::http::{Response, StatusCode};
 use serde_json::Value;
 
+use crate::access::Denied;
 use crate::answer::entity_tag;
 use crate::body::BodyError;
 use crate::conditions::ConditionError;
@@ -16,6 +17,8 @@ use crate::store::Refused;
 /// Why a request is not done.
 #[derive(Debug)]
 pub enum ApiError<'a> {
+    /// The client may not do this.
+    Denied(Denied),
     /// There is no such path.
     NoSuchRoute,
     /// The path takes other methods, listed here.
@@ -54,6 +57,8 @@ impl ApiError<'_> {
     /// The status that says it.
     pub fn status(&self) -> StatusCode {
         match self {
+            ApiError::Denied(Denied::NoToken | Denied::WrongToken) => StatusCode::UNAUTHORIZED,
+            ApiError::Denied(Denied::ReadOnly) => StatusCode::FORBIDDEN,
             ApiError::NoSuchRoute | ApiError::KeyNotFound(_) => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::BadKey(_)
@@ -81,6 +86,7 @@ impl ApiError<'_> {
     /// The answer, in the original's shapes.
     pub fn response(&self) -> Response {
         let body = match self {
+            ApiError::Denied(denied) => refused(denied.reason()),
             ApiError::NoSuchRoute => r#"{"detail":"Not Found"}"#.to_owned(),
             ApiError::MethodNotAllowed(_) => r#"{"detail":"Method Not Allowed"}"#.to_owned(),
             ApiError::BadKey(error) => refused(&error.to_string()),
@@ -103,6 +109,7 @@ impl ApiError<'_> {
         };
         let response = Response::json(self.status(), body);
         match self {
+            ApiError::Denied(denied) => response.header("WWW-Authenticate", denied.challenge()),
             ApiError::MethodNotAllowed(allow) => response.header("Allow", *allow),
             ApiError::Refused(Refused::Condition(Some(version))) => {
                 response.header("ETag", entity_tag(*version))

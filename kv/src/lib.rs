@@ -3,6 +3,7 @@
 //! Data flows one way: the engine's request to `routes` (which endpoint), to `handlers` (what it
 //! means), to `store` (one atomic step), and back as a reply.
 
+pub mod access;
 pub mod answer;
 pub mod body;
 pub mod conditions;
@@ -10,6 +11,7 @@ pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod key;
+pub mod metrics;
 pub mod openapi;
 pub mod origin;
 pub mod query;

@@ -4,13 +4,14 @@ use std::env;
 use std::process::ExitCode;
 
 use common::cli::{self, EXIT_FAILURE, EXIT_USAGE};
+use common::config::secret;
 use common::health::{self, HEALTH_TIMEOUT};
 use common::logging;
 use common::text::io_error;
 use kv::config::{self, Command, Config, PROGRAM};
 
 fn main() -> ExitCode {
-    match config::parse(env::args_os().skip(1), |name| env::var_os(name)) {
+    match config::parse(env::args_os().skip(1), |name| env::var_os(name), secret::read_file) {
         Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Health(target)) => {
             cli::exit(health::check(&target, HEALTH_TIMEOUT), EXIT_FAILURE)

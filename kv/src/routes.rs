@@ -10,6 +10,10 @@ use crate::key::{Key, KeyError};
 pub enum Route<'a> {
     /// `GET /health`
     Health,
+    /// `GET /ready`
+    Ready,
+    /// `GET /metrics`
+    Metrics,
     /// `GET /keys/{key}`
     Get(Key<'a>),
     /// `POST /keys/{key}`
@@ -71,6 +75,8 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError
         "/batch" if *method == Method::POST => return Ok(Route::Batch),
         "/batch" => return Err(RouteError::MethodNotAllowed(POST)),
         "/health" => Route::Health,
+        "/ready" => Route::Ready,
+        "/metrics" => Route::Metrics,
         path if PATHS.contains(&path) => Route::Docs,
         _ => Route::Redirect(without_slash(path).ok_or(RouteError::NotFound)?),
     };
@@ -129,6 +135,10 @@ mod tests {
         check("HEAD", "/health", &Ok(Route::Health));
         check("POST", "/health", &Err(RouteError::MethodNotAllowed(READ)));
         check("GET", "/health/", &Ok(Route::Redirect("/health")));
+        check("GET", "/ready", &Ok(Route::Ready));
+        check("HEAD", "/metrics", &Ok(Route::Metrics));
+        check("DELETE", "/metrics", &Err(RouteError::MethodNotAllowed(READ)));
+        check("GET", "/metrics/", &Err(RouteError::NotFound));
         check("GET", "/docs", &Ok(Route::Docs));
         check("GET", "/docs/", &Ok(Route::Redirect("/docs")));
         check("GET", "/", &Ok(Route::Docs));

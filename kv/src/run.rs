@@ -1,16 +1,41 @@
 //! A run of `kv` from start to stop.
 
+use std::sync::Arc;
+
+use common::metrics::Metrics;
 use common::run::{RunError, serve};
 
+use crate::access::Access;
 use crate::config::{Config, PROGRAM};
+use crate::metrics::ROUTES;
 use crate::service::Kv;
 use crate::store::{Memory, Store};
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    let store = Memory::new(usize::MAX).map_err(RunError::Start)?;
-    let service = Kv::new(store.clone());
-    serve(&PROGRAM.version_line(), &config.host, config.port, config.limits.clone(), service)?;
+    let store = Memory::new(config.memory_bytes_max).map_err(RunError::Start)?;
+    let metrics = Arc::new(Metrics::new(ROUTES));
+    let service = Kv::new(store.clone(), config.access.clone(), Arc::clone(&metrics));
+    warn_of_access(config);
+    serve(
+        &PROGRAM.version_line(),
+        &config.host,
+        config.port,
+        config.limits.clone(),
+        metrics,
+        service,
+    )?;
     log::info!("stopped with {} keys", store.stats().keys);
     Ok(())
+}
+
+/// Says so when somebody may do more, or less, than was probably meant.
+fn warn_of_access(config: &Config) {
+    let Access { token, read_token } = &config.access;
+    if config.access.is_open() && !config.host.is_loopback() {
+        log::warn!("everyone who reaches {} may read and write: set KV_TOKEN", config.host);
+    }
+    if token.is_none() && read_token.is_some() {
+        log::warn!("nobody may write: KV_READ_TOKEN is set, and KV_TOKEN is not");
+    }
 }

@@ -1,10 +1,15 @@
 //! The service: a request's route, and the handler for it.
 
+use std::sync::Arc;
+
 use common::docs::{self, Page};
 use common::http::{Reply, Request, Response, Service, StatusCode};
+use common::metrics::Metrics;
 
+use crate::access::Access;
 use crate::error::ApiError;
-use crate::handlers::{batch, health, incr, keys, list};
+use crate::handlers::{self, batch, health, incr, keys, list};
+use crate::metrics::place;
 use crate::openapi::OPENAPI;
 use crate::routes::{Route, SERVER, route};
 use crate::store::Store;
@@ -16,18 +21,27 @@ const PAGE: Page = Page { title: "kv", openapi: OPENAPI };
 #[derive(Debug)]
 pub struct Kv<S> {
     store: S,
+    access: Access,
+    metrics: Arc<Metrics>,
 }
 
 impl<S: Store> Kv<S> {
-    /// Serves what `store` keeps.
-    pub fn new(store: S) -> Self {
-        Kv { store }
+    /// Serves what `store` keeps to those whom `access` lets in. `metrics` is what the engine counts
+    /// in, with the routes of [`ROUTES`](crate::metrics::ROUTES).
+    pub fn new(store: S, access: Access, metrics: Arc<Metrics>) -> Self {
+        Kv { store, access, metrics }
     }
 }
 
 impl<S: Store> Service for Kv<S> {
-    fn call(&self, request: &Request<'_>, reply: Reply) {
-        match route(&request.method, request.path) {
+    fn call(&self, request: &Request<'_>, mut reply: Reply) {
+        let routed = route(&request.method, request.path);
+        reply.count_as(place(&routed));
+        let authorizations = request.headers.all("Authorization");
+        if let Err(denied) = self.access.check(&request.method, request.path, authorizations) {
+            return reply.send(ApiError::Denied(denied).response());
+        }
+        match routed {
             Ok(Route::Get(key)) => keys::get(&self.store, &key, request, reply),
             Ok(Route::Create(key)) => {
                 keys::store(&self.store, &key, request, StatusCode::CREATED, reply);
@@ -41,6 +55,8 @@ impl<S: Store> Service for Kv<S> {
             Ok(Route::Batch) => batch::post(&self.store, request, reply),
             Ok(Route::Increment(key)) => incr::post(&self.store, &key, request, reply),
             Ok(Route::Health) => health::get(reply),
+            Ok(Route::Ready) => health::ready(&self.store, reply),
+            Ok(Route::Metrics) => handlers::metrics::get(&self.store, &self.metrics, reply),
             Ok(Route::Docs) => {
                 let page = docs::respond(request, &PAGE);
                 reply.send(page.unwrap_or_else(|| ApiError::NoSuchRoute.response()));

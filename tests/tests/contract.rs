@@ -126,6 +126,8 @@ fn every_operation_answers_and_every_other_is_refused() {
 fn documented_as(route: &Route<'_>) -> Option<&'static str> {
     match route {
         Route::Health => Some("GET /health"),
+        Route::Ready => Some("GET /ready"),
+        Route::Metrics => Some("GET /metrics"),
         Route::Get(_) => Some("GET /keys/{key}"),
         Route::Create(_) => Some("POST /keys/{key}"),
         Route::Replace(_) => Some("PUT /keys/{key}"),

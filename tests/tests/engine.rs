@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::http::{Limits, Reply, Request, Response, Running, Server, Service, StatusCode};
+use common::metrics::Metrics;
 use crossbeam_channel::{Receiver, unbounded};
 use tests::{Client, DEADLINE, eventually, request};
 
@@ -24,7 +26,8 @@ fn serve(
     limits: Limits,
     call: impl Fn(&Request<'_>, Reply) + Send + Sync + 'static,
 ) -> (SocketAddr, Running) {
-    let server = Server::bind("127.0.0.1", 0, limits).expect("a free port");
+    let metrics = Arc::new(Metrics::new(&["all"]));
+    let server = Server::bind("127.0.0.1", 0, limits, metrics).expect("a free port");
     let address = server.local_addr();
     (address, server.start(Function(call)).expect("threads"))
 }

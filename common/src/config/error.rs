@@ -18,6 +18,24 @@ pub enum ConfigError {
         /// What is accepted instead.
         reason: &'static str,
     },
+    /// A setting's text is no token; the text is nobody's business.
+    RefusedSecret {
+        /// Where the text came from.
+        origin: Origin,
+        /// What is accepted instead.
+        reason: &'static str,
+    },
+    /// The file that a setting names cannot be read.
+    File {
+        /// Where the name came from.
+        origin: Origin,
+        /// The name.
+        path: OsString,
+        /// Why not.
+        error: String,
+    },
+    /// Two settings that exclude each other.
+    Both(Origin, Origin),
     /// A flag that the program has for another of its actions.
     FlagOfAnother {
         /// The flag.
@@ -51,6 +69,14 @@ impl Display for ConfigError {
         match self {
             ConfigError::Refused { origin, text, reason } => {
                 write!(f, "{origin}: '{}' {reason}", escaped_bytes(text.as_bytes()))
+            }
+            ConfigError::RefusedSecret { origin, reason } => write!(f, "{origin}: {reason}"),
+            ConfigError::File { origin, path, error } => {
+                let path = escaped_bytes(path.as_bytes());
+                write!(f, "{origin}: '{path}' cannot be read: {error}")
+            }
+            ConfigError::Both(one, other) => {
+                write!(f, "{one} and {other} cannot be given together")
             }
             ConfigError::FlagOfAnother { flag, subcommand: "" } => {
                 write!(f, "flag '{flag}' needs a subcommand, see --help")

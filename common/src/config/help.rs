@@ -55,7 +55,10 @@ impl<A: Copy> Program<A> {
 
 impl Row {
     fn cells(&self) -> [String; 3] {
-        let help = format!("{} (default {})", self.help, self.default);
+        let help = match self.default {
+            "" => self.help.to_owned(),
+            default => format!("{} (default {default})", self.help),
+        };
         [format!("--{}", self.flag()), self.name.to_owned(), help]
     }
 }

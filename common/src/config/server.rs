@@ -5,25 +5,30 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::secret::SecretSetting;
 use super::value::{self, Host};
 use super::{ConfigError, Row, Setting, Values};
 use crate::http::Limits;
 
 /// `HOST`: the address to listen on.
 pub const HOST: Setting<Host> =
-    Setting { name: "HOST", default: "0.0.0.0", help: "address to listen on", parse: value::host };
+    Setting { name: "HOST", default: "0.0.0.0", help: "where to listen", parse: value::host };
 
 /// `LOG_LEVEL`: what is logged.
 pub const LOG_LEVEL: Setting<LevelFilter> = Setting {
     name: "LOG_LEVEL",
     default: "INFO",
-    help: "DEBUG, INFO, WARNING, ERROR",
+    help: "lowest level logged",
     parse: value::log_level,
 };
 
+/// `KV_TOKEN`: what kv asks for, and what the checker shows it.
+pub const KV_TOKEN: SecretSetting =
+    SecretSetting::new("KV_TOKEN", "KV_TOKEN_FILE", "token for everything");
+
 /// `PORT`, whose default is each program's own.
 pub const fn port(default: &'static str) -> Setting<u16> {
-    Setting { name: "PORT", default, help: "TCP port, 0 for a free one", parse: value::port }
+    Setting { name: "PORT", default, help: "0 takes a free one", parse: value::port }
 }
 
 /// The settings that [`limits`] reads.
@@ -37,27 +42,20 @@ pub const LIMITS: &[Row] = &[
     WORKERS.row(),
 ];
 
-const MAX_BODY: Setting<usize> = Setting {
-    name: "MAX_BODY",
-    default: "1MiB",
-    help: "size of a request's body",
-    parse: value::byte_size,
-};
+const MAX_BODY: Setting<usize> =
+    Setting { name: "MAX_BODY", default: "1MiB", help: "size of a body", parse: value::byte_size };
 
 const MAX_CONNECTIONS: Setting<usize> = Setting {
     name: "MAX_CONNECTIONS",
     default: "10000",
-    help: "open connections at once",
+    help: "open at once",
     parse: value::connections,
 };
 
-const HEAD_TIMEOUT: Setting<Duration> =
-    time_limit("HEAD_TIMEOUT", "10s", "for a request's head, whole");
-const BODY_TIMEOUT: Setting<Duration> =
-    time_limit("BODY_TIMEOUT", "30s", "for a request's body, whole");
+const HEAD_TIMEOUT: Setting<Duration> = time_limit("HEAD_TIMEOUT", "10s", "for a whole head");
+const BODY_TIMEOUT: Setting<Duration> = time_limit("BODY_TIMEOUT", "30s", "for a whole body");
 const IDLE_TIMEOUT: Setting<Duration> = time_limit("IDLE_TIMEOUT", "75s", "between two requests");
-const WRITE_TIMEOUT: Setting<Duration> =
-    time_limit("WRITE_TIMEOUT", "30s", "for a client to take more");
+const WRITE_TIMEOUT: Setting<Duration> = time_limit("WRITE_TIMEOUT", "30s", "for taking an answer");
 
 const WORKERS: Setting<usize> = Setting {
     name: "WORKERS",

@@ -169,6 +169,8 @@ Settings of ask:
 Values:
   sizes      1048576, 64KiB, 1MiB, 2GiB (times 1024); KB, MB, GB (times 1000)
   durations  500ms, 30s, 5m, 2h, 1d; a plain number is seconds
+  levels     DEBUG, INFO, WARNING, ERROR
+  tokens     visible ASCII without spaces; a flag shows in the process list
 
 Examples:
   toy --port 1  serve there

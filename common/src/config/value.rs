@@ -20,6 +20,15 @@ pub enum Host {
 }
 
 impl Host {
+    /// Whether nobody but this machine reaches it. A name other than `localhost` is not looked up,
+    /// and may be anything.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Host::Address(address) => address.to_canonical().is_loopback(),
+            Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
+        }
+    }
+
     /// The authority of a URL (RFC 3986, section 3.2): an IPv6 address stands in brackets.
     pub fn with_port(&self, port: u16) -> String {
         match self {
@@ -38,10 +47,12 @@ impl Display for Host {
     }
 }
 
-/// The notations of [`byte_size`] and [`timeout`], for `--help`.
+/// The notations of [`byte_size`], [`timeout`], [`log_level`] and [`Secret`](super::secret::Secret), for `--help`.
 pub const NOTATIONS: &[(&str, &str)] = &[
     ("sizes", "1048576, 64KiB, 1MiB, 2GiB (times 1024); KB, MB, GB (times 1000)"),
     ("durations", "500ms, 30s, 5m, 2h, 1d; a plain number is seconds"),
+    ("levels", "DEBUG, INFO, WARNING, ERROR"),
+    ("tokens", "visible ASCII without spaces; a flag shows in the process list"),
 ];
 
 const SIZE_UNITS: &[(&str, u64)] = &[
@@ -219,6 +230,17 @@ mod tests {
                 &long,
             ],
         );
+    }
+
+    #[test]
+    fn loopback_hosts() {
+        for text in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost", "LocalHost"]
+        {
+            assert!(host(text).unwrap().is_loopback(), "{text}");
+        }
+        for text in ["0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "kv", "localhost.kv"] {
+            assert!(!host(text).unwrap().is_loopback(), "{text}");
+        }
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Acceptor {
     fn admit(&self, stream: TcpStream) {
         let full = self.core.open_connections() >= self.core.limits.connections_max;
         if full && !keeper::evict_idle(&self.slots) {
+            self.core.metrics.refused(Refusal::TooManyConnections);
             turn_away(&stream);
             return;
         }

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Method;
 
@@ -15,6 +15,7 @@ use super::limits::Refusal;
 use super::output::{Flush, Output};
 use super::{Response, encode};
 use crate::logging;
+use crate::metrics::Metrics;
 
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
@@ -60,11 +61,13 @@ pub(super) enum Phase {
 /// The request that is being answered.
 pub(super) struct Exchange {
     pub(super) terms: Terms,
+    pub(super) method: Method,
     pub(super) started: Instant,
-    /// Method and path for the log, kept when the reply outlives the request.
-    pub(super) parked: Option<(Method, Box<str>)>,
-    /// Set when the answer has been written.
+    /// The path for the log, kept when the reply outlives the request.
+    pub(super) parked: Option<Box<str>>,
+    /// Set when the answer has been written, as is the next one.
     pub(super) status: http::StatusCode,
+    pub(super) took: Duration,
 }
 
 /// A body's buffer that grew past this is not used again.
@@ -109,11 +112,19 @@ impl Connection {
         self.out.flush(&self.stream)
     }
 
-    /// Appends the answer to the request being handled.
-    pub(super) fn put_answer(&mut self, response: Response, keep_alive: bool) {
+    /// Appends the answer to the request being handled, and counts it under this route.
+    pub(super) fn put_answer(
+        &mut self,
+        response: Response,
+        keep_alive: bool,
+        metrics: &Metrics,
+        route: usize,
+    ) {
         let Some(exchange) = &mut self.exchange else { return };
         exchange.terms.keep_alive &= keep_alive;
         exchange.status = response.status;
+        exchange.took = exchange.started.elapsed();
+        metrics.answered(route, &exchange.method, exchange.status, exchange.took);
         let buffer = encode::response(&mut self.out, response, exchange.terms);
         if let Some(mut buffer) = buffer.filter(|buffer| buffer.capacity() <= SPARE_BYTES_MAX) {
             buffer.clear();
@@ -157,7 +168,7 @@ impl Connection {
     /// `head_only` is for a request that is HEAD as far as it can be read: an answer to it has no
     /// body (RFC 9110, section 9.3.2).
     pub(super) fn refuse(&mut self, refusal: Refusal, head_only: bool) {
-        access("-", "-", refusal.status(), Instant::now());
+        access("-", "-", refusal.status(), Duration::ZERO);
         encode::refusal(&mut self.out, refusal, head_only);
         self.exchange = None;
         self.inbox = Vec::new();
@@ -175,14 +186,14 @@ impl Connection {
 
     fn log_parked(&mut self) {
         let Some(exchange) = &mut self.exchange else { return };
-        if let Some((method, path)) = exchange.parked.take() {
-            access(&method, &path, exchange.status, exchange.started);
+        if let Some(path) = exchange.parked.take() {
+            access(&exchange.method, &path, exchange.status, exchange.took);
         }
     }
 }
 
 /// One line a request.
-pub(super) fn access(method: impl Display, path: &str, status: http::StatusCode, started: Instant) {
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+pub(super) fn access(method: impl Display, path: &str, status: http::StatusCode, took: Duration) {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     logging::access(method, path, status.as_u16(), micros);
 }

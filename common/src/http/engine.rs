@@ -12,6 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::Limits;
 use super::slot::Slot;
+use crate::metrics::Metrics;
 
 /// The epoll set that all workers wait on.
 pub(super) struct Poller {
@@ -70,25 +71,26 @@ impl AsFd for Wake {
 /// What a slot needs of the engine; slots hold it, it holds no slot.
 pub(super) struct Core {
     pub(super) limits: Limits,
+    /// Has the number of open connections too.
+    pub(super) metrics: Arc<Metrics>,
     pub(super) poller: Poller,
     /// Wakes the acceptor.
     pub(super) acceptor: Wake,
     started: Instant,
     free: Mutex<Vec<u32>>,
-    open: AtomicUsize,
     buffered: AtomicUsize,
     draining: AtomicBool,
 }
 
 impl Core {
-    pub(super) fn new(limits: Limits) -> io::Result<Self> {
+    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> io::Result<Self> {
         Ok(Core {
             limits,
+            metrics,
             poller: Poller::new()?,
             acceptor: Wake::new()?,
             started: Instant::now(),
             free: Mutex::new(Vec::new()),
-            open: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         })
@@ -100,7 +102,7 @@ impl Core {
     }
 
     pub(super) fn open_connections(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        self.metrics.connections()
     }
 
     /// No connection is kept alive any more.
@@ -116,7 +118,7 @@ impl Core {
     /// A slot's connection has gone.
     pub(super) fn release(&self, index: u32) {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(index);
-        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.metrics.connection_closed();
         if self.is_draining() {
             self.acceptor.wake();
         }
@@ -172,7 +174,7 @@ impl Slots {
     pub(super) fn open(&self, stream: TcpStream) -> io::Result<()> {
         let freed = self.core.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let index = freed.unwrap_or_else(|| self.next_unused());
-        self.core.open.fetch_add(1, Ordering::AcqRel);
+        self.core.metrics.connection_opened();
         let slot = self.get(index).ok_or(io::ErrorKind::OutOfMemory);
         slot.map_err(io::Error::from).and_then(|slot| slot.open(stream)).inspect_err(|_| {
             self.core.release(index);

@@ -102,6 +102,42 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Names of all of them for the metrics, at the places that [`Refusal::reason`] gives.
+    pub(crate) const REASONS: [&'static str; 13] = [
+        "malformed",
+        "head_timeout",
+        "body_timeout",
+        "body_too_large",
+        "target_too_long",
+        "unknown_expectation",
+        "head_too_large",
+        "too_many_headers",
+        "failed",
+        "unknown_transfer_coding",
+        "too_many_connections",
+        "too_much_buffered",
+        "unknown_version",
+    ];
+
+    /// The place of its name.
+    pub(crate) fn reason(self) -> usize {
+        match self {
+            Refusal::Malformed(_) => 0,
+            Refusal::HeadTimeout => 1,
+            Refusal::BodyTimeout => 2,
+            Refusal::BodyTooLarge(_) => 3,
+            Refusal::TargetTooLong(_) => 4,
+            Refusal::UnknownExpectation => 5,
+            Refusal::HeadTooLarge(_) => 6,
+            Refusal::TooManyHeaders(_) => 7,
+            Refusal::Failed => 8,
+            Refusal::UnknownTransferCoding => 9,
+            Refusal::TooManyConnections => 10,
+            Refusal::TooMuchBuffered => 11,
+            Refusal::UnknownVersion => 12,
+        }
+    }
+
     /// The status that says it.
     pub fn status(self) -> StatusCode {
         match self {

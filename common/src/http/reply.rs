@@ -14,12 +14,20 @@ pub struct Reply {
     slot: Arc<Slot>,
     generation: u32,
     buffer: Vec<u8>,
+    /// Place in the metrics' table of routes.
+    route: usize,
     sent: bool,
 }
 
 impl Reply {
     pub(super) fn new(slot: Arc<Slot>, generation: u32, buffer: Vec<u8>) -> Self {
-        Reply { slot, generation, buffer, sent: false }
+        Reply { slot, generation, buffer, route: 0, sent: false }
+    }
+
+    /// Has the request counted under this place of the [metrics'](crate::metrics::Metrics) table
+    /// of routes.
+    pub fn count_as(&mut self, route: usize) {
+        self.route = route;
     }
 
     /// An empty buffer to build a body in. It is used again after the answer, so that a small
@@ -39,14 +47,14 @@ impl Reply {
     /// when the client has gone.
     pub fn send(mut self, response: Response) {
         self.sent = true;
-        self.slot.answer(self.generation, response, true);
+        self.slot.answer(self.generation, self.route, response, true);
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.sent {
-            self.slot.abandon(self.generation);
+            self.slot.abandon(self.generation, self.route);
         }
     }
 }

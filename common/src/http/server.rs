@@ -14,6 +14,7 @@ use super::acceptor::Acceptor;
 use super::engine::{Core, Slots, Wake};
 use super::worker::{STOP, Worker};
 use super::{Limits, Reply, Request};
+use crate::metrics::Metrics;
 use crate::text::io_error;
 
 /// What answers requests.
@@ -55,14 +56,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `host`, an IP address or a name, and `port`, where 0 takes a free one.
+    /// Listens on `host`, an IP address or a name, and `port`, where 0 takes a free one. What is
+    /// served counts in `metrics`.
     ///
     /// # Errors
     /// The name is unknown, the address is in use or not ours, or the descriptors are used up.
-    pub fn bind(host: &str, port: u16, limits: Limits) -> Result<Self, BindError> {
+    pub fn bind(
+        host: &str,
+        port: u16,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BindError> {
         let bound = listener(host, port).and_then(|listener| {
             let address = listener.local_addr()?;
-            let core = Arc::new(Core::new(within_descriptors(limits))?);
+            let core = Arc::new(Core::new(within_descriptors(limits), metrics)?);
             Ok(Server { listener, address, core })
         });
         bound.map_err(|error| BindError { host: host.to_owned(), port, error })

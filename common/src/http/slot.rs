@@ -182,7 +182,13 @@ impl Slot {
     }
 
     /// Sends the reply to the request of that generation, if its client is still there.
-    pub(super) fn answer(&self, generation: u32, response: Response, keep_alive: bool) {
+    pub(super) fn answer(
+        &self,
+        generation: u32,
+        route: usize,
+        response: Response,
+        keep_alive: bool,
+    ) {
         let mut state = self.lock();
         if state.generation != generation {
             return;
@@ -191,11 +197,11 @@ impl Slot {
         let keep_alive = keep_alive && !self.core.is_draining();
         match connection.phase {
             Phase::Calling => {
-                connection.put_answer(response, keep_alive);
+                connection.put_answer(response, keep_alive, &self.core.metrics, route);
                 connection.phase = Phase::Answered;
             }
             Phase::Parked => {
-                connection.put_answer(response, keep_alive);
+                connection.put_answer(response, keep_alive, &self.core.metrics, route);
                 connection.finish_parked();
                 self.settle(&mut state);
                 if let Some(connection) = &mut state.connection {
@@ -207,9 +213,10 @@ impl Slot {
     }
 
     /// Nobody will send the reply. A client that is still there is told so.
-    pub(super) fn abandon(&self, generation: u32) {
+    pub(super) fn abandon(&self, generation: u32, route: usize) {
         if !self.has_left(generation) {
-            return self.answer(generation, Refusal::Failed.response(), false);
+            self.core.metrics.refused(Refusal::Failed);
+            return self.answer(generation, route, Refusal::Failed.response(), false);
         }
         let mut state = self.lock();
         if state.generation == generation {
@@ -236,6 +243,7 @@ impl Slot {
                         Awaits::Head => Refusal::HeadTimeout,
                         Awaits::Body => Refusal::BodyTimeout,
                     };
+                    self.core.metrics.refused(refusal);
                     connection.refuse(refusal, is_head(&connection.inbox));
                     self.account(connection);
                     self.settle(state);

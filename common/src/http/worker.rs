@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use rustix::event::epoll::{self, EventFlags};
@@ -180,11 +180,15 @@ impl<S: Service> Worker<S> {
             }
             Pause::Parked => park(connection),
             Pause::LastAnswer => connection.finish_exchange(),
-            Pause::Refused { refusal, head_only } => connection.refuse(refusal, head_only),
+            Pause::Refused { refusal, head_only } => {
+                self.core.metrics.refused(refusal);
+                connection.refuse(refusal, head_only);
+            }
         }
         let holds_request = !connection.inbox.is_empty() || connection.decoder.buffered() > 0;
         if holds_request && !slot.account(connection) && connection.phase == Phase::Reading {
             let head_only = is_head(&connection.inbox);
+            self.core.metrics.refused(Refusal::TooMuchBuffered);
             connection.refuse(Refusal::TooMuchBuffered, head_only);
         }
         slot.settle(&mut state);
@@ -274,8 +278,14 @@ impl<S: Service> Caller<'_, S> {
     fn call(&self, request: &Request<'_>, terms: Terms, spare: &mut Vec<u8>) -> Called {
         let started = Instant::now();
         if let Some(connection) = &mut self.slot.lock().connection {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            connection.begin(Exchange { terms, started, parked: None, status });
+            connection.begin(Exchange {
+                terms,
+                method: request.method.clone(),
+                started,
+                parked: None,
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                took: Duration::ZERO,
+            });
         }
         let slot = Arc::clone(self.slot);
         let reply = Reply::new(slot, self.generation, std::mem::take(spare));
@@ -290,12 +300,12 @@ impl<S: Service> Caller<'_, S> {
         let Some(exchange) = &mut connection.exchange else { return Called::Parked };
         if answered {
             let keep_alive = exchange.terms.keep_alive;
-            access(&request.method, request.path, exchange.status, started);
+            access(&request.method, request.path, exchange.status, exchange.took);
             *spare = std::mem::take(&mut connection.spare);
             Called::Answered { keep_alive, output_bytes }
         } else {
             if log::log_enabled!(log::Level::Info) {
-                exchange.parked = Some((request.method.clone(), request.path.into()));
+                exchange.parked = Some(request.path.into());
             }
             Called::Parked
         }

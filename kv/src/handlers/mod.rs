@@ -9,3 +9,4 @@ pub mod health;
 pub mod incr;
 pub mod keys;
 pub mod list;
+pub mod metrics;

@@ -201,6 +201,7 @@ impl Store for Memory {
             bytes: table.bytes(),
             expired: table.expired(),
             waiters: self.shared.waiters.len(),
+            writes: table.writes(),
         }
     }
 }

@@ -190,6 +190,8 @@ pub struct Stats {
     pub expired: u64,
     /// Clients that wait for a key.
     pub waiters: usize,
+    /// Steps since the start that have changed something.
+    pub writes: u64,
 }
 
 /// Keeps values under keys. `done` gets the key back, so that a store that answers at once copies

@@ -37,6 +37,8 @@ pub(super) struct Table {
     hasher: RandomState,
     ordered: BTreeSet<Entry>,
     expiring: BTreeSet<Expiring>,
+    /// The version before the first one that was given out.
+    version_before: Version,
     /// The last version that was given out.
     version: Version,
     bytes: usize,
@@ -56,6 +58,7 @@ impl Table {
             hasher: RandomState::new(),
             ordered: BTreeSet::new(),
             expiring: BTreeSet::new(),
+            version_before: version,
             version,
             bytes: 0,
             bytes_max,
@@ -214,6 +217,11 @@ impl Table {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Steps that have changed something: each has a version.
+    pub(super) fn writes(&self) -> u64 {
+        self.version.0 - self.version_before.0
     }
 
     pub(super) fn expired(&self) -> u64 {
