@@ -20,28 +20,39 @@ pub enum RunError {
     Start(io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT, then stops gracefully. `version` is the program and its
-/// version, and what else its first line in the log should say;
-/// `metrics` counts what is served.
-pub fn serve(
-    version: &str,
+/// A service that clients can connect to and that answers nobody yet.
+pub struct Listening {
+    shutdown: Shutdown,
+    server: Server,
+}
+
+/// Listens. Signals are kept for `serve`; `metrics` counts what is served.
+pub fn listen(
     host: &Host,
     port: u16,
     limits: Limits,
     metrics: Arc<Metrics>,
-    service: impl Service,
-) -> Result<(), RunError> {
+) -> Result<Listening, RunError> {
     let shutdown = Shutdown::install().map_err(RunError::Signals)?;
     let server =
         Server::bind(&host.to_string(), port, limits, metrics).map_err(RunError::Listen)?;
-    let (address, workers) = (server.local_addr(), server.limits().workers);
-    let running = server.start(service).map_err(RunError::Start)?;
-    log::info!("{version} listening on {address}, {workers} workers");
-    // Outside of the macro, which evaluates nothing when its level is off.
-    let signal = shutdown.wait();
-    log::info!("stopping on {signal}");
-    running.stop();
-    Ok(())
+    Ok(Listening { shutdown, server })
+}
+
+impl Listening {
+    /// Serves until SIGTERM or SIGINT, then stops gracefully. `version` is the program and its
+    /// version, and what else its first line in the log should say.
+    pub fn serve(self, version: &str, service: impl Service) -> Result<(), RunError> {
+        let Listening { shutdown, server } = self;
+        let (address, workers) = (server.local_addr(), server.limits().workers);
+        let running = server.start(service).map_err(RunError::Start)?;
+        log::info!("{version} listening on {address}, {workers} workers");
+        // Outside of the macro, which evaluates nothing when its level is off.
+        let signal = shutdown.wait();
+        log::info!("stopping on {signal}");
+        running.stop();
+        Ok(())
+    }
 }
 
 impl std::error::Error for RunError {}

@@ -1,7 +1,7 @@
 //! A well-behaved client that goes on asking while others misbehave.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -98,7 +98,7 @@ fn fresh(address: SocketAddr) {
 
 /// Whether a fresh connection lasted for a question and its answer.
 fn is_answered(address: SocketAddr) -> io::Result<bool> {
-    let mut stream = TcpStream::connect(address)?;
+    let mut stream = crate::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.write_all(request("GET", "/health", &[("Connection", "close")], None).as_bytes())?;
     let mut received = Vec::new();

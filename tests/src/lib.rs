@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use bystander::Bystander;
 pub use cases::{Case, Recorded, golden, recorded};
-pub use client::{Client, Response, request};
+pub use client::{Client, Response, connect, request};
 pub use json::Json;
 pub use log::Log;
 pub use process::{Process, raise_descriptors};
