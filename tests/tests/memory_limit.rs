@@ -46,7 +46,7 @@ fn a_full_store_changes_nothing_and_goes_on() {
     let mut client = server.connect();
     let taken = fill(&mut client);
     let before = client.request("GET", "/keys/k0", &[], None);
-    let larger = put(&mut client, "k0", VALUE_BYTES * 2);
+    let larger = put(&mut client, "k0", VALUE_BYTES * 3);
     check_full(&larger);
     let after = client.request("GET", "/keys/k0", &[], None);
     assert_eq!((before.body, before.status), (after.body, 200));
