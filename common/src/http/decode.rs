@@ -47,6 +47,16 @@ pub(super) struct Terms {
     pub(super) keep_alive: bool,
 }
 
+impl Terms {
+    pub(super) fn of(head: &Head<'_>) -> Self {
+        Terms {
+            head_only: head.method == http::Method::HEAD,
+            version: head.version,
+            keep_alive: head.keep_alive,
+        }
+    }
+}
+
 /// What an unfinished request waits for; each has a deadline of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaits {
@@ -177,11 +187,7 @@ impl Decoder {
 }
 
 fn deliver<T>(head: Head<'_>, body: &[u8], on_request: impl FnOnce(&Request<'_>, Terms) -> T) -> T {
-    let terms = Terms {
-        head_only: head.method == http::Method::HEAD,
-        version: head.version,
-        keep_alive: head.keep_alive,
-    };
+    let terms = Terms::of(&head);
     let Head { method, path, query, headers, .. } = head;
     on_request(&Request { method, path, query, headers, body }, terms)
 }

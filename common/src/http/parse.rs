@@ -73,25 +73,38 @@ pub(super) fn head<'a, 'b: 'a>(
     else {
         return Err(Refusal::Malformed("The request line is malformed"));
     };
-    if target.len() > limits.target_bytes_max {
-        return Err(Refusal::TargetTooLong(limits.target_bytes_max));
-    }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| Refusal::Malformed("The method is malformed"))?;
-    let (path, query) = split_target(&method, target)?;
-    let control = Control::collect(parsed.headers);
-    control.check_host(version)?;
-    Ok(Head {
-        framing: control.framing(version, limits)?,
-        expects_continue: control.expects_continue(version)?,
-        keep_alive: control.keeps_alive(version),
-        method,
-        path,
-        query,
-        headers: Headers::new(parsed.headers),
-        version,
-    })
+    Head::new(method, target, version, parsed.headers, limits)
+}
+
+impl<'a> Head<'a> {
+    /// What the parts of a head mean together, once each is well formed.
+    pub(super) fn new(
+        method: &str,
+        target: &'a str,
+        version: Version,
+        fields: &'a [Header<'a>],
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
+        if target.len() > limits.target_bytes_max {
+            return Err(Refusal::TargetTooLong(limits.target_bytes_max));
+        }
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| Refusal::Malformed("The method is malformed"))?;
+        let (path, query) = split_target(&method, target)?;
+        let control = Control::collect(fields);
+        control.check_host(version)?;
+        Ok(Head {
+            framing: control.framing(version, limits)?,
+            expects_continue: control.expects_continue(version)?,
+            keep_alive: control.keeps_alive(version),
+            method,
+            path,
+            query,
+            headers: Headers::new(fields),
+            version,
+        })
+    }
 }
 
 /// What a parse error means to the client.
