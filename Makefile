@@ -2,10 +2,10 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test fuzz soak check coverage bench clean
+.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak check coverage bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build both images
 	@scripts/compose.sh version >/dev/null
@@ -35,6 +35,9 @@ readme: ## Run the examples of README and docs/api.md against a running pair
 test: ## Run all tests, in a container where there is no cargo
 	@exec scripts/test.sh
 
+test-tiny: ## Test kv with the other engine, tiny_http
+	@exec scripts/test-tiny.sh
+
 fuzz: ## Feed mutated requests to the decoder and to kv; FUZZ_SECONDS (60)
 	@exec tests/abuse/fuzz.sh
 
@@ -44,6 +47,7 @@ soak: ## Load kv with all kinds of clients and look at what it takes; SOAK_SECON
 check: ## Format, lints and documentation, with warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 
 coverage: ## Measure which lines the tests reach

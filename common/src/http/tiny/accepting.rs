@@ -83,7 +83,7 @@ impl Accepting {
 
     /// Whether its accepting thread is there. It says so when it ends by an error, but not when
     /// it ends by a panic.
-    fn accepts(&self, listener: &TcpListener) -> bool {
+    pub(super) fn accepts(&self, listener: &TcpListener) -> bool {
         let socket = |descriptor: &PathBuf| std::fs::read_link(descriptor).ok();
         socket(&self.descriptor) == socket(&descriptor(listener))
     }

@@ -6,7 +6,6 @@
 
 use std::io::{self, Read};
 
-use super::has;
 use crate::http::Refusal;
 
 /// Bytes of a body that are read so that its connection can go on, although it is too large.
@@ -26,8 +25,8 @@ pub(super) enum BodyError {
 /// Whether reading the body may take as long as its client likes.
 pub(super) fn arrives_later(incoming: &tiny_http::Request) -> bool {
     incoming.body_length().is_some_and(|length| length > READ_AHEAD_BYTES)
-        || has(incoming, "Transfer-Encoding")
-        || has(incoming, "Expect")
+        || field(incoming, "Transfer-Encoding").is_some()
+        || field(incoming, "Expect").is_some()
 }
 
 /// Reads the body.
@@ -38,7 +37,16 @@ pub(super) fn read(
     let too_large = Refusal::BodyTooLarge(bytes_max);
     let room = DRAIN_BYTES_MAX.max(bytes_max + 1);
     let length = incoming.body_length().unwrap_or_default();
-    let chunked = has(incoming, "Transfer-Encoding");
+    let coding = field(incoming, "Transfer-Encoding");
+    let chunked = coding.is_some();
+    // `tiny_http` takes chunks for granted, whatever the coding, and no length counts beside it.
+    if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case("chunked")) {
+        return Err(BodyError::Endless(Refusal::UnknownTransferCoding));
+    }
+    if chunked && field(incoming, "Content-Length").is_some() {
+        let why = "Content-Length and Transfer-Encoding together";
+        return Err(BodyError::Endless(Refusal::Malformed(why)));
+    }
     if length > room {
         return Err(BodyError::Endless(too_large));
     }
@@ -63,4 +71,9 @@ pub(super) fn read(
         }
         Ok(_) | Err(_) => Err(BodyError::Ended(Refusal::Malformed("The body is not whole"))),
     }
+}
+
+fn field<'a>(incoming: &'a tiny_http::Request, name: &'static str) -> Option<&'a str> {
+    let header = incoming.headers().iter().find(|header| header.field.equiv(name));
+    header.map(|header| header.value.as_str())
 }

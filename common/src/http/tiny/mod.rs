@@ -280,10 +280,6 @@ fn field(header: &tiny_http::Header) -> Header<'_> {
     Header { name: header.field.as_str().as_str(), value: header.value.as_bytes() }
 }
 
-fn has(incoming: &tiny_http::Request, name: &'static str) -> bool {
-    incoming.headers().iter().any(|header| header.field.equiv(name))
-}
-
 fn version(version: &tiny_http::HTTPVersion) -> Result<Version, Refusal> {
     match (version.0, version.1) {
         (1, 0) => Ok(Version::Http10),
@@ -302,3 +298,6 @@ fn access(incoming: &tiny_http::Request, status: StatusCode, started: Instant) {
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
+
+#[cfg(test)]
+mod tests;
