@@ -29,8 +29,9 @@ use super::decode::Terms;
 use super::limits::{HEADERS_MAX, Refusal};
 use super::output::Output;
 use super::parse::{Head, Version};
-use super::{Body, Limits, Request, Response, Service, StatusCode, encode};
+use super::{Body, Limits, Method, Request, Response, Service, StatusCode, encode};
 use crate::logging;
+use crate::metrics::Metrics;
 use crate::text::escaped;
 use accepting::Accepting;
 use body::BodyError;
@@ -46,10 +47,23 @@ const DRAIN_TICK: Duration = Duration::from_millis(20);
 #[must_use = "a reply that is dropped unsent answers 500"]
 #[derive(Debug)]
 pub struct Reply {
-    answer: Sender<Response>,
+    answer: Sender<Answer>,
+    route: usize,
+}
+
+/// What a service answers, and the route that it is counted under.
+#[derive(Debug)]
+struct Answer {
+    response: Response,
+    route: usize,
 }
 
 impl Reply {
+    /// Has the request counted under this place of the [metrics'](Metrics) table of routes.
+    pub fn count_as(&mut self, route: usize) {
+        self.route = route;
+    }
+
     /// An empty buffer to build a body in.
     #[allow(clippy::unused_self, reason = "the default engine's reply brings one along")]
     pub fn buffer(&mut self) -> Vec<u8> {
@@ -66,7 +80,7 @@ impl Reply {
     /// Hands the answer to the thread that writes it.
     pub fn send(self, response: Response) {
         // There is room for one, and nobody to tell when the request has been given up.
-        let _ = self.answer.send(response);
+        let _ = self.answer.send(Answer { response, route: self.route });
     }
 }
 
@@ -75,14 +89,21 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     limits: Limits,
+    metrics: Arc<Metrics>,
 }
 
 impl Server {
-    /// Listens on `host`, an IP address or a name, and `port`, where 0 takes a free one.
+    /// Listens on `host`, an IP address or a name, and `port`, where 0 takes a free one. What is
+    /// served counts in `metrics`, but for the connections, which `tiny_http` keeps to itself.
     ///
     /// # Errors
     /// The name is unknown, the address is in use or not ours, or the descriptors are used up.
-    pub fn bind(host: &str, port: u16, limits: Limits) -> Result<Self, BindError> {
+    pub fn bind(
+        host: &str,
+        port: u16,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BindError> {
         let bound = listener(host, port).and_then(|listener| {
             listener.set_nonblocking(false)?;
             // Accepted connections inherit these.
@@ -91,7 +112,7 @@ impl Server {
             let millis = u32::try_from(limits.write_timeout.as_millis()).unwrap_or(u32::MAX);
             sockopt::set_tcp_user_timeout(&listener, millis)?;
             let address = listener.local_addr()?;
-            Ok(Server { listener, address, limits: within_descriptors(limits) })
+            Ok(Server { listener, address, limits: within_descriptors(limits), metrics })
         });
         bound.map_err(|error| BindError::new(host, port, error))
     }
@@ -111,12 +132,12 @@ impl Server {
     /// # Errors
     /// The system has no room for a thread.
     pub fn start(self, service: impl Service) -> io::Result<Running> {
-        let Server { listener, limits, .. } = self;
+        let Server { listener, limits, metrics, .. } = self;
         let (workers, stop_timeout) = (limits.workers.max(1), limits.stop_timeout);
         let (stop, stopped) = bounded(0);
         let (in_use, ended) = bounded(0);
         let service = Arc::new(service);
-        let engine = Engine { service: Arc::clone(&service), limits, in_use };
+        let engine = Engine { service: Arc::clone(&service), limits, metrics, in_use };
         let engine = Arc::new(engine);
         let work = Arc::new(move |incoming| engine.take(incoming));
         let accepting = Accepting::start(&listener, workers, &work)?;
@@ -160,6 +181,7 @@ impl Drop for Running {
 struct Engine<S> {
     service: Arc<S>,
     limits: Limits,
+    metrics: Arc<Metrics>,
     /// Gone with the last thread that serves a request, which is when a stop has come to its end.
     in_use: Sender<Infallible>,
 }
@@ -179,29 +201,25 @@ impl<S: Service> Engine<S> {
         let started = Instant::now();
         let body = body::read(&mut incoming, self.limits.body_bytes_max);
         let called = body.and_then(|body| self.call(&incoming, &body).map_err(BodyError::Ended));
-        let (terms, answer) = match called {
+        let called = match called {
             Ok(called) => called,
-            Err(error) => return refuse(incoming, error, started),
+            Err(error) => return self.refuse(incoming, error, started),
         };
-        match answer.try_recv() {
-            Ok(response) => respond(incoming, terms, Some(response), started),
-            Err(TryRecvError::Disconnected) => respond(incoming, terms, None, started),
+        match called.answer.try_recv() {
+            Ok(answer) => self.respond(incoming, called, Some(answer), started),
+            Err(TryRecvError::Disconnected) => self.respond(incoming, called, None, started),
             Err(TryRecvError::Empty) => {
-                let in_use = self.in_use.clone();
+                let engine = Arc::clone(self);
                 let _ = spawn("parked", move || {
-                    respond(incoming, terms, answer.recv().ok(), started);
-                    drop(in_use);
+                    let answer = called.answer.recv().ok();
+                    engine.respond(incoming, called, answer, started);
                 });
             }
         }
     }
 
     /// Lets the service answer, now or later.
-    fn call(
-        &self,
-        incoming: &tiny_http::Request,
-        body: &[u8],
-    ) -> Result<(Terms, Receiver<Response>), Refusal> {
+    fn call(&self, incoming: &tiny_http::Request, body: &[u8]) -> Result<Called, Refusal> {
         let fields: Vec<Header<'_>> = incoming.headers().iter().map(field).collect();
         if fields.len() > HEADERS_MAX {
             return Err(Refusal::TooManyHeaders(HEADERS_MAX));
@@ -216,48 +234,63 @@ impl<S: Service> Engine<S> {
         let Head { method, path, query, headers, .. } = head;
         let request = Request { method, path, query, headers, body };
         let (answer, answered) = bounded(1);
-        let reply = Reply { answer };
+        let reply = Reply { answer, route: 0 };
         let called = catch_unwind(AssertUnwindSafe(|| self.service.call(&request, reply)));
         if called.is_err() {
             log::error!("a handler panicked: {} {}", request.method, escaped(path));
         }
-        Ok((terms, answered))
+        Ok(Called { terms, method: request.method, answer: answered })
     }
-}
 
-/// Sends the service's answer, or its failure when there is none.
-fn respond(
-    incoming: tiny_http::Request,
-    mut terms: Terms,
-    response: Option<Response>,
-    started: Instant,
-) {
-    terms.keep_alive &= response.is_some();
-    let response = response.unwrap_or_else(|| Refusal::Failed.response());
-    access(&incoming, response.status, started);
-    let out = encoded(response, terms);
-    write(&mut incoming.into_writer(), &out);
-}
+    /// Sends the service's answer, or its failure when there is none.
+    fn respond(
+        &self,
+        incoming: tiny_http::Request,
+        called: Called,
+        answer: Option<Answer>,
+        started: Instant,
+    ) {
+        let Called { mut terms, method, .. } = called;
+        terms.keep_alive &= answer.is_some();
+        let failed = || {
+            self.metrics.refused(Refusal::Failed);
+            Answer { response: Refusal::Failed.response(), route: 0 }
+        };
+        let Answer { response, route } = answer.unwrap_or_else(failed);
+        self.metrics.answered(route, &method, response.status, started.elapsed());
+        access(&incoming, response.status, started);
+        let out = encoded(response, terms);
+        write(&mut incoming.into_writer(), &out);
+    }
 
-/// Answers in the engine's own name. That the connection closes can only be said: `tiny_http`
-/// cannot be told to.
-fn refuse(incoming: tiny_http::Request, error: BodyError, started: Instant) {
-    let (BodyError::Ended(refusal) | BodyError::Endless(refusal)) = error;
-    let head_only = *incoming.method() == tiny_http::Method::Head;
-    let terms = Terms { head_only, version: Version::Http11, keep_alive: false };
-    let out = encoded(refusal.response(), terms);
-    access(&incoming, refusal.status(), started);
-    match error {
-        BodyError::Ended(_) => write(&mut incoming.into_writer(), &out),
-        BodyError::Endless(_) => {
-            // The one way to answer that leaves the body's reader alone, at the price of an
-            // interim response. The reader is never given back, so the connection stays as it
-            // is, with its thread, as long as the process.
-            let mut stream = incoming.upgrade("", tiny_http::Response::empty(100));
-            write(&mut stream, &out);
-            std::mem::forget(stream);
+    /// Answers in the engine's own name. That the connection closes can only be said: `tiny_http`
+    /// cannot be told to.
+    fn refuse(&self, incoming: tiny_http::Request, error: BodyError, started: Instant) {
+        let (BodyError::Ended(refusal) | BodyError::Endless(refusal)) = error;
+        let head_only = *incoming.method() == tiny_http::Method::Head;
+        let terms = Terms { head_only, version: Version::Http11, keep_alive: false };
+        let out = encoded(refusal.response(), terms);
+        self.metrics.refused(refusal);
+        access(&incoming, refusal.status(), started);
+        match error {
+            BodyError::Ended(_) => write(&mut incoming.into_writer(), &out),
+            BodyError::Endless(_) => {
+                // The one way to answer that leaves the body's reader alone, at the price of an
+                // interim response. The reader is never given back, so the connection stays as it
+                // is, with its thread, as long as the process.
+                let mut stream = incoming.upgrade("", tiny_http::Response::empty(100));
+                write(&mut stream, &out);
+                std::mem::forget(stream);
+            }
         }
     }
+}
+
+/// A request that the service has been given.
+struct Called {
+    terms: Terms,
+    method: Method,
+    answer: Receiver<Answer>,
 }
 
 /// The whole answer in one piece.

@@ -44,7 +44,7 @@ struct Started {
 
 fn start() -> Started {
     let limits = Limits { body_bytes_max: BODY_BYTES_MAX, workers: 1, ..Limits::default() };
-    let server = Server::bind("127.0.0.1", 0, limits).unwrap();
+    let server = Server::bind("127.0.0.1", 0, limits, Arc::new(Metrics::new(&["all"]))).unwrap();
     let address = server.local_addr();
     let (kept_sender, kept) = mpsc::sync_channel(1);
     let (gate, closed) = bounded(0);
