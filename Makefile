@@ -2,10 +2,10 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test check coverage clean
+.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak check coverage bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build both images
 	@scripts/compose.sh version >/dev/null
@@ -29,19 +29,32 @@ dev: ## The same, built for debugging and at log level DEBUG
 smoke: ## Ask a running pair whether it works at all
 	@exec scripts/smoke.sh
 
-readme: ## Run the README's examples against a running pair
-	@exec scripts/readme.sh
+readme: ## Run the examples of README and docs/api.md against a running pair
+	@exec scripts/readme.sh README.md docs/api.md
 
 test: ## Run all tests, in a container where there is no cargo
 	@exec scripts/test.sh
 
+test-tiny: ## Test kv with the other engine, tiny_http
+	@exec scripts/test-tiny.sh
+
+fuzz: ## Feed mutated requests to the decoder and to kv; FUZZ_SECONDS (60)
+	@exec tests/abuse/fuzz.sh
+
+soak: ## Load kv with all kinds of clients and look at what it takes; SOAK_SECONDS (600)
+	@exec tests/abuse/soak.sh
+
 check: ## Format, lints and documentation, with warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 
 coverage: ## Measure which lines the tests reach
 	@exec scripts/coverage.sh
+
+bench: ## Measure kv beside its peers, some ten minutes; BENCH_QUICK=1 for one
+	@exec tests/bench/bench.py
 
 clean: ## Remove what was built: target, coverage, containers, images
 	rm -rf target coverage

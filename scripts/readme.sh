@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the README's examples against a running pair and compares the answers with those it shows.
+# Runs the examples in documents against a running pair and compares the answers with those they
+# show: readme.sh [FILE…], the README without one.
 #
 # An example is a ```console block: a line that starts with `$ ` is a command, the lines after it
 # are what it prints, compared whole; `…` stands for any text.
@@ -13,7 +14,6 @@ kv=${KV_URL:-http://localhost:8000}
 checker=${CHECKER_URL:-http://localhost:8001}
 examples=0
 failed=0
-in_block=no
 command=
 expected=
 errors=$(mktemp)
@@ -40,25 +40,31 @@ run_example() {
     expected=
 }
 
-while IFS= read -r line; do
-    case $in_block:$line in
-    'no:```console') in_block=yes ;;
-    no:*) ;;
-    'yes:```')
-        run_example
-        in_block=no
-        ;;
-    'yes:$ '*)
-        run_example
-        command=$(printf '%s' "${line#??}" |
-            sed "s#localhost:8000#${kv#http://}#g; s#localhost:8001#${checker#http://}#g")
-        ;;
-    yes:*)
-        expected=$expected${expected:+"
+run_file() {
+    in_block=no
+    while IFS= read -r line; do
+        case $in_block:$line in
+        'no:```console') in_block=yes ;;
+        no:*) ;;
+        'yes:```')
+            run_example
+            in_block=no
+            ;;
+        'yes:$ '*)
+            run_example
+            command=$(printf '%s' "${line#??}" |
+                sed "s#localhost:8000#${kv#http://}#g; s#localhost:8001#${checker#http://}#g")
+            ;;
+        yes:*)
+            expected=$expected${expected:+"
 "}$line
-        ;;
-    esac
-done <README.md
+            ;;
+        esac
+    done <"$1"
+}
+
+[ $# -gt 0 ] || set -- README.md
+for file; do run_file "$file"; done
 
 if [ "$examples" = 0 ]; then
     echo "readme: no examples found" >&2

@@ -3,6 +3,7 @@
 use common::http::{Response, StatusCode};
 use serde::Serialize;
 
+use crate::routes::SERVER;
 use crate::workflows::Report;
 
 /// `GET /health`.
@@ -35,6 +36,11 @@ pub fn report(report: &Report) -> Response {
 /// A known path with a slash too many.
 pub fn redirect(path: &'static str) -> Response {
     Response::new(StatusCode::TEMPORARY_REDIRECT).header("Location", path)
+}
+
+/// `OPTIONS *`.
+pub fn options() -> Response {
+    Response::new(StatusCode::NO_CONTENT).header("Allow", SERVER)
 }
 
 /// An error whose detail is its text.

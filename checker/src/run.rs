@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::metrics::Metrics;
-use common::run::{RunError, start};
+use common::run::{RunError, listen};
 
 use crate::config::{Config, PROGRAM};
 use crate::service::Checker;
@@ -13,8 +13,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let service = Checker::new(config.kv_service_url.to_string(), config.kv_token.clone());
     let metrics = Arc::new(Metrics::new(&["all"]));
     let name = format!("{} for {}", PROGRAM.version_line(), config.kv_service_url);
-    let serving = start(&name, &config.host, config.port, config.limits.clone(), metrics, service)?;
-    serving.until_signal();
+    let listening = listen(&config.host, config.port, config.limits.clone(), metrics)?;
+    listening.serve(&name, service)?;
     log::info!("stopped");
     Ok(())
 }

@@ -67,6 +67,7 @@ impl Service for Checker {
                 reply.send(page.unwrap_or_else(|| ApiError::NoSuchRoute.into()));
             }
             Ok(Route::Redirect(path)) => reply.send(handlers::redirect(path)),
+            Ok(Route::Server) => reply.send(handlers::options()),
             Err(error) => reply.send(error.into()),
         }
     }

@@ -142,10 +142,12 @@ impl Metrics {
         self.connections.load(Ordering::Acquire)
     }
 
+    #[cfg_attr(feature = "tiny_http", allow(dead_code, reason = "it does not tell"))]
     pub(crate) fn connection_opened(&self) {
         self.connections.fetch_add(1, Ordering::AcqRel);
     }
 
+    #[cfg_attr(feature = "tiny_http", allow(dead_code, reason = "it does not tell"))]
     pub(crate) fn connection_closed(&self) {
         self.connections.fetch_sub(1, Ordering::AcqRel);
     }

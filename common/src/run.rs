@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::value::Host;
-use crate::http::{BindError, Limits, Running, Server, Service};
+use crate::http::{BindError, Limits, Server, Service};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
@@ -20,39 +20,38 @@ pub enum RunError {
     Start(io::Error),
 }
 
-/// A service that has started.
-pub struct Serving {
+/// A service that clients can connect to and that answers nobody yet.
+pub struct Listening {
     shutdown: Shutdown,
-    running: Running,
+    server: Server,
 }
 
-/// Starts serving. `version` is the program and its
-/// version, and what else its first line in the log should say;
-/// `metrics` counts what is served.
-pub fn start(
-    version: &str,
+/// Listens. Signals are kept for `serve`; `metrics` counts what is served.
+pub fn listen(
     host: &Host,
     port: u16,
     limits: Limits,
     metrics: Arc<Metrics>,
-    service: impl Service,
-) -> Result<Serving, RunError> {
+) -> Result<Listening, RunError> {
     let shutdown = Shutdown::install().map_err(RunError::Signals)?;
     let server =
         Server::bind(&host.to_string(), port, limits, metrics).map_err(RunError::Listen)?;
-    let (address, workers) = (server.local_addr(), server.limits().workers);
-    let running = server.start(service).map_err(RunError::Start)?;
-    log::info!("{version} listening on {address}, {workers} workers");
-    Ok(Serving { shutdown, running })
+    Ok(Listening { shutdown, server })
 }
 
-impl Serving {
-    /// Serves until SIGTERM or SIGINT, then stops gracefully.
-    pub fn until_signal(self) {
+impl Listening {
+    /// Serves until SIGTERM or SIGINT, then stops gracefully. `version` is the program and its
+    /// version, and what else its first line in the log should say.
+    pub fn serve(self, version: &str, service: impl Service) -> Result<(), RunError> {
+        let Listening { shutdown, server } = self;
+        let (address, workers) = (server.local_addr(), server.limits().workers);
+        let running = server.start(service).map_err(RunError::Start)?;
+        log::info!("{version} listening on {address}, {workers} workers");
         // Outside of the macro, which evaluates nothing when its level is off.
-        let signal = self.shutdown.wait();
+        let signal = shutdown.wait();
         log::info!("stopping on {signal}");
-        self.running.stop();
+        running.stop();
+        Ok(())
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 
-use common::http::{FieldValue, Response, StatusCode};
+use common::http::{Response, StatusCode};
 use serde_json::Value;
 
 use crate::access::Denied;
+use crate::answer::entity_tag;
 use crate::body::BodyError;
+use crate::conditions::ConditionError;
 use crate::key::{Key, KeyError};
+use crate::query::ParameterError;
 use crate::routes::RouteError;
 use crate::store::Refused;
 
@@ -31,8 +34,19 @@ pub enum ApiError<'a> {
         /// The key in the body.
         body: Cow<'a, str>,
     },
+    /// A parameter of the query is not what it should be.
+    Parameter(ParameterError),
+    /// A condition cannot be read.
+    Condition(ConditionError),
     /// The body is not what the endpoint takes.
     Body(BodyError<'a>),
+    /// The store did not take a batch, for one of its operations.
+    OpRefused {
+        /// Which one, from 0.
+        index: usize,
+        /// Why.
+        refused: Refused,
+    },
     /// The store did not take the step.
     Refused(Refused),
     /// A page of another origin sends something that is not declared as JSON.
@@ -49,16 +63,22 @@ impl ApiError<'_> {
             ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::BadKey(_)
             | ApiError::KeyMismatch { .. }
+            | ApiError::Condition(_)
             | ApiError::Body(BodyError::NotUtf8) => StatusCode::BAD_REQUEST,
-            ApiError::Body(
+            ApiError::Parameter(_)
+            | ApiError::Body(
                 BodyError::Empty
                 | BodyError::Syntax(_)
                 | BodyError::NotObject { .. }
-                | BodyError::Members(_),
+                | BodyError::Members(_)
+                | BodyError::Batch(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
-            ApiError::Refused(Refused::Condition(_)) => StatusCode::PRECONDITION_FAILED,
-            ApiError::Refused(Refused::NotAnInteger | Refused::Overflow) => StatusCode::CONFLICT,
-            ApiError::Refused(Refused::Full(_)) => StatusCode::INSUFFICIENT_STORAGE,
+            ApiError::Refused(refused) | ApiError::OpRefused { refused, .. } => match refused {
+                Refused::Condition(_) => StatusCode::PRECONDITION_FAILED,
+                Refused::NotAnInteger | Refused::Overflow => StatusCode::CONFLICT,
+                Refused::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+                Refused::ReadsTooMuch(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            },
             ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -75,7 +95,13 @@ impl ApiError<'_> {
                 "Key in path '{}' does not match key in body '{body}'",
                 path.as_str()
             )),
+            ApiError::Parameter(error) => refused(&error.to_string()),
+            ApiError::Condition(error) => refused(&error.to_string()),
             ApiError::Body(error) => error.detail(),
+            ApiError::OpRefused { index, refused } => {
+                let error = Value::from(format!("ops[{index}]: {refused}"));
+                format!(r#"{{"detail":{{"success":false,"error":{error},"index":{index}}}}}"#)
+            }
             ApiError::Refused(why) => refused(&why.to_string()),
             ApiError::MediaType => {
                 refused("A request from another origin must have a JSON Content-Type")
@@ -86,13 +112,16 @@ impl ApiError<'_> {
             ApiError::Denied(denied) => response.header("WWW-Authenticate", denied.challenge()),
             ApiError::MethodNotAllowed(allow) => response.header("Allow", *allow),
             ApiError::Refused(Refused::Condition(Some(version))) => {
-                response.header("ETag", FieldValue::EntityTag(version.0))
+                response.header("ETag", entity_tag(*version))
             }
             ApiError::NoSuchRoute
             | ApiError::BadKey(_)
             | ApiError::KeyNotFound(_)
             | ApiError::KeyMismatch { .. }
+            | ApiError::Parameter(_)
+            | ApiError::Condition(_)
             | ApiError::Body(_)
+            | ApiError::OpRefused { .. }
             | ApiError::Refused(_)
             | ApiError::MediaType => response,
         }
@@ -111,6 +140,18 @@ impl From<RouteError> for ApiError<'_> {
             RouteError::MethodNotAllowed(allow) => ApiError::MethodNotAllowed(allow),
             RouteError::Key(error) => ApiError::BadKey(error),
         }
+    }
+}
+
+impl From<ParameterError> for ApiError<'_> {
+    fn from(error: ParameterError) -> Self {
+        ApiError::Parameter(error)
+    }
+}
+
+impl From<ConditionError> for ApiError<'_> {
+    fn from(error: ConditionError) -> Self {
+        ApiError::Condition(error)
     }
 }
 

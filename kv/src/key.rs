@@ -65,7 +65,8 @@ impl<'a> Key<'a> {
     }
 }
 
-fn decode(path: &str) -> Result<Cow<'_, str>, KeyError> {
+/// What percent-encoded text stands for; every `%` must be an escape.
+pub(crate) fn decode(path: &str) -> Result<Cow<'_, str>, KeyError> {
     let whole = |escape: &str| {
         escape.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
     };

@@ -4,13 +4,17 @@
 //! means), to `store` (one atomic step), and back as a reply.
 
 pub mod access;
+pub mod answer;
 pub mod body;
+pub mod conditions;
 pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod key;
 pub mod metrics;
 pub mod openapi;
+pub mod origin;
+pub mod query;
 pub mod routes;
 mod run;
 pub mod service;

@@ -4,7 +4,18 @@
 use crate::routes::{Route, RouteError};
 
 /// The templates; the first is for what asks for nothing that is here.
-pub const ROUTES: &[&str] = &["unmatched", "/keys/{key}", "/health", "/ready", "/metrics", "/docs"];
+pub const ROUTES: &[&str] = &[
+    "unmatched",
+    "/keys/{key}",
+    "/keys",
+    "/incr/{key}",
+    "/batch",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/docs",
+    "*",
+];
 
 /// The place in [`ROUTES`].
 pub fn place(routed: &Result<Route<'_>, RouteError>) -> usize {
@@ -12,9 +23,13 @@ pub fn place(routed: &Result<Route<'_>, RouteError>) -> usize {
         Err(RouteError::NotFound | RouteError::MethodNotAllowed(_)) | Ok(Route::Redirect(_)) => 0,
         Ok(Route::Get(_) | Route::Create(_) | Route::Replace(_) | Route::Delete(_))
         | Err(RouteError::Key(_)) => 1,
-        Ok(Route::Health) => 2,
-        Ok(Route::Ready) => 3,
-        Ok(Route::Metrics) => 4,
-        Ok(Route::Docs) => 5,
+        Ok(Route::List | Route::DeletePrefix) => 2,
+        Ok(Route::Increment(_)) => 3,
+        Ok(Route::Batch) => 4,
+        Ok(Route::Health) => 5,
+        Ok(Route::Ready) => 6,
+        Ok(Route::Metrics) => 7,
+        Ok(Route::Docs) => 8,
+        Ok(Route::Server) => 9,
     }
 }

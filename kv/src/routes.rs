@@ -22,10 +22,20 @@ pub enum Route<'a> {
     Replace(Key<'a>),
     /// `DELETE /keys/{key}`
     Delete(Key<'a>),
+    /// `GET /keys`
+    List,
+    /// `DELETE /keys`
+    DeletePrefix,
+    /// `POST /batch`
+    Batch,
+    /// `POST /incr/{key}`
+    Increment(Key<'a>),
     /// `GET` of an API page
     Docs,
     /// A known path with a slash too many, without it
     Redirect(&'a str),
+    /// `OPTIONS *`
+    Server,
 }
 
 /// Why a request asks for nothing that is here.
@@ -41,13 +51,29 @@ pub enum RouteError {
 
 const READ: &str = "GET, HEAD";
 const KEY: &str = "DELETE, GET, HEAD, POST, PUT";
+const LIST: &str = "DELETE, GET, HEAD";
+const POST: &str = "POST";
+
+/// What one path or another takes: the `Allow` of the server in general (RFC 9110, section 9.3.7).
+pub const SERVER: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
 
 /// Finds the route. HEAD goes where GET goes (RFC 9110, section 9.3.2).
 pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError> {
-    if let Some(key) = path.strip_prefix("/keys/").filter(|key| !key.is_empty()) {
+    if let Some(key) = below("/keys/", path) {
         return key_route(method, key);
     }
+    if let Some(key) = below("/incr/", path) {
+        return match *method {
+            Method::POST => Key::from_path(key).map(Route::Increment).map_err(RouteError::Key),
+            _ => Err(RouteError::MethodNotAllowed(POST)),
+        };
+    }
     let route = match path {
+        // The engine lets it pass with OPTIONS only.
+        "*" => return Ok(Route::Server),
+        "/keys" => return list_route(method),
+        "/batch" if *method == Method::POST => return Ok(Route::Batch),
+        "/batch" => return Err(RouteError::MethodNotAllowed(POST)),
         "/health" => Route::Health,
         "/ready" => Route::Ready,
         "/metrics" => Route::Metrics,
@@ -63,6 +89,19 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError
 /// The known path that has one slash too many here; the original redirects there too.
 fn without_slash(path: &str) -> Option<&str> {
     path.strip_suffix('/').filter(|path| *path == "/health" || *path != "/" && PATHS.contains(path))
+}
+
+/// What follows `start` in the path, which may be anything but nothing.
+fn below<'a>(start: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(start).filter(|key| !key.is_empty())
+}
+
+fn list_route<'a>(method: &Method) -> Result<Route<'a>, RouteError> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(Route::List),
+        Method::DELETE => Ok(Route::DeletePrefix),
+        _ => Err(RouteError::MethodNotAllowed(LIST)),
+    }
 }
 
 fn key_route<'a>(method: &Method, key: &'a str) -> Result<Route<'a>, RouteError> {
@@ -114,11 +153,22 @@ mod tests {
         check("GET", "/keys/app/db/", &Ok(Route::Get(key("app/db/"))));
         check("GET", "/keys//", &Ok(Route::Get(key("/"))));
         check("GET", "/keys/%zz", &Err(RouteError::Key(KeyError::Escape)));
-        check("GET", "/keys", &Err(RouteError::NotFound));
+        check("POST", "/incr/a/b", &Ok(Route::Increment(key("a/b"))));
+        check("POST", "/incr/%zz", &Err(RouteError::Key(KeyError::Escape)));
+        check("GET", "/incr/a", &Err(RouteError::MethodNotAllowed(POST)));
+        check("POST", "/incr/", &Err(RouteError::NotFound));
+        check("POST", "/incr", &Err(RouteError::NotFound));
+        check("GET", "/keys", &Ok(Route::List));
+        check("HEAD", "/keys", &Ok(Route::List));
+        check("DELETE", "/keys", &Ok(Route::DeletePrefix));
+        check("POST", "/keys", &Err(RouteError::MethodNotAllowed(LIST)));
+        check("POST", "/batch", &Ok(Route::Batch));
+        check("GET", "/batch", &Err(RouteError::MethodNotAllowed(POST)));
+        check("POST", "/batch/", &Err(RouteError::NotFound));
         check("GET", "/keys/", &Err(RouteError::NotFound));
         check("GET", "//", &Err(RouteError::NotFound));
         check("GET", "/nope", &Err(RouteError::NotFound));
         check("GET", "/Health", &Err(RouteError::NotFound));
-        check("OPTIONS", "*", &Err(RouteError::NotFound));
+        check("OPTIONS", "*", &Ok(Route::Server));
     }
 }

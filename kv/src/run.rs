@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::metrics::Metrics;
-use common::run::{RunError, start};
+use common::run::{RunError, listen};
 
 use crate::access::Access;
 use crate::config::{Config, PROGRAM};
@@ -13,13 +13,13 @@ use crate::store::{Memory, Store};
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    let store = Memory::new(config.memory_bytes_max).map_err(RunError::Start)?;
     let metrics = Arc::new(Metrics::new(ROUTES));
-    let service = Kv::new(store.clone(), config.access.clone(), Arc::clone(&metrics));
-    let name = PROGRAM.version_line();
-    let serving = start(&name, &config.host, config.port, config.limits.clone(), metrics, service)?;
+    let limits = config.limits.clone();
+    let listening = listen(&config.host, config.port, limits, Arc::clone(&metrics))?;
     warn_of_access(config);
-    serving.until_signal();
+    let store = Memory::new(config.memory_bytes_max).map_err(RunError::Start)?;
+    let service = Kv::new(store.clone(), config.access.clone(), metrics);
+    listening.serve(&PROGRAM.version_line(), service)?;
     log::info!("stopped with {} keys", store.stats().keys);
     Ok(())
 }

@@ -8,10 +8,10 @@ use common::metrics::Metrics;
 
 use crate::access::Access;
 use crate::error::ApiError;
-use crate::handlers::{self, health, keys};
+use crate::handlers::{self, batch, health, incr, keys, list};
 use crate::metrics::place;
 use crate::openapi::OPENAPI;
-use crate::routes::{Route, route};
+use crate::routes::{Route, SERVER, route};
 use crate::store::Store;
 
 /// The API pages of kv.
@@ -42,14 +42,18 @@ impl<S: Store> Service for Kv<S> {
             return reply.send(ApiError::Denied(denied).response());
         }
         match routed {
-            Ok(Route::Get(key)) => keys::get(&self.store, &key, reply),
+            Ok(Route::Get(key)) => keys::get(&self.store, &key, request, reply),
             Ok(Route::Create(key)) => {
                 keys::store(&self.store, &key, request, StatusCode::CREATED, reply);
             }
             Ok(Route::Replace(key)) => {
                 keys::store(&self.store, &key, request, StatusCode::OK, reply);
             }
-            Ok(Route::Delete(key)) => keys::delete(&self.store, &key, reply),
+            Ok(Route::Delete(key)) => keys::delete(&self.store, &key, request, reply),
+            Ok(Route::List) => list::get(&self.store, request, reply),
+            Ok(Route::DeletePrefix) => list::delete(&self.store, request, reply),
+            Ok(Route::Batch) => batch::post(&self.store, request, reply),
+            Ok(Route::Increment(key)) => incr::post(&self.store, &key, request, reply),
             Ok(Route::Health) => health::get(reply),
             Ok(Route::Ready) => health::ready(&self.store, reply),
             Ok(Route::Metrics) => handlers::metrics::get(&self.store, &self.metrics, reply),
@@ -61,7 +65,14 @@ impl<S: Store> Service for Kv<S> {
                 let redirect = Response::new(StatusCode::TEMPORARY_REDIRECT);
                 reply.send(redirect.header("Location", path.to_owned()));
             }
+            Ok(Route::Server) => {
+                reply.send(Response::new(StatusCode::NO_CONTENT).header("Allow", SERVER));
+            }
             Err(error) => reply.send(ApiError::from(error).response()),
         }
+    }
+
+    fn drain(&self) {
+        self.store.release_waiters();
     }
 }

@@ -4,9 +4,12 @@
 //! one length and one date, a body where there must be one and none where there must not, and
 //! nothing follows an answer but the next one.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::str;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use rustix::net;
 
 use crate::{DEADLINE, Json};
 
@@ -39,11 +42,31 @@ enum Asked {
     Other,
 }
 
+/// Connects from one loopback address after another: connections that were closed keep their port
+/// for a minute, and some tests open more of them than one address has ports.
+pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    static CONNECTIONS: AtomicU8 = AtomicU8::new(0);
+    let SocketAddr::V4(server) = address else { return TcpStream::connect(address) };
+    if !server.ip().is_loopback() {
+        return TcpStream::connect(address);
+    }
+    let from = Ipv4Addr::new(127, 0, 1, CONNECTIONS.fetch_add(1, Ordering::Relaxed).max(1));
+    let socket = net::socket_with(
+        net::AddressFamily::INET,
+        net::SocketType::STREAM,
+        net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    net::bind(&socket, &SocketAddrV4::new(from, 0))?;
+    net::connect(&socket, &server)?;
+    Ok(TcpStream::from(socket))
+}
+
 impl Client {
     /// Connects; every later wait has the usual deadline.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("somebody listens");
+        let stream = connect(address).expect("somebody listens");
         stream.set_nodelay(true).expect("an option");
         stream.set_read_timeout(Some(DEADLINE)).expect("an option");
         stream.set_write_timeout(Some(DEADLINE)).expect("an option");
@@ -96,7 +119,9 @@ impl Client {
     /// Waits for the server to close. Nothing may come before that.
     #[track_caller]
     pub fn expect_close(&mut self) {
-        assert!(!self.fill(), "stray bytes: {:?}", String::from_utf8_lossy(&self.received));
+        let more = self.received.is_empty() && self.fill();
+        let stray = String::from_utf8_lossy(&self.received);
+        assert!(!more && stray.is_empty(), "stray bytes: {stray:?}");
     }
 
     /// Everything that comes until the server closes, also with a reset.

@@ -7,18 +7,22 @@
 #![allow(clippy::missing_panics_doc, reason = "a harness reports by panicking, in the test")]
 
 mod binaries;
+mod bystander;
 mod cases;
 mod client;
 mod json;
 mod log;
+mod process;
 mod program;
 
 use std::time::{Duration, Instant};
 
+pub use bystander::Bystander;
 pub use cases::{Case, Recorded, golden, recorded};
-pub use client::{Client, Response, request};
+pub use client::{Client, Response, connect, request};
 pub use json::Json;
 pub use log::Log;
+pub use process::{Process, raise_descriptors};
 pub use program::{Finished, Launch, ReservedPort, Server, Stopped, checker, kv};
 
 /// How long a wait may take before the test fails; far more than a loaded machine needs.

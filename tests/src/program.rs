@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::{Client, DEADLINE, Log, Response, binaries, eventually};
+use crate::{Client, DEADLINE, Log, Process, Response, binaries, eventually};
 
 /// What is read about another program by the loader or by a coverage run, and is not ours.
 const ENVIRONMENT_KEPT: &[&str] = &["LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"];
@@ -55,6 +55,20 @@ impl Launch {
     pub fn args(mut self, args: &str) -> Self {
         self.command.args(args.split_whitespace());
         self
+    }
+
+    /// Started by another program, which is given this one's path and arguments behind its own:
+    /// the limits of a shell, another user.
+    #[must_use]
+    pub fn through(self, program: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(args).arg(self.command.get_program()).args(self.command.get_args());
+        command.env_clear();
+        for (name, value) in self.command.get_envs() {
+            command.envs(value.map(|value| (name, value)));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Launch { command }
     }
 
     /// Starts a server and waits until it listens.
@@ -179,6 +193,11 @@ impl Server {
     /// Its URL, without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What it takes of the machine.
+    pub fn process(&self) -> Process {
+        Process::new(Pid::from_child(&self.child))
     }
 
     /// Sends a signal.

@@ -132,8 +132,12 @@ fn documented_as(route: &Route<'_>) -> Option<&'static str> {
         Route::Create(_) => Some("POST /keys/{key}"),
         Route::Replace(_) => Some("PUT /keys/{key}"),
         Route::Delete(_) => Some("DELETE /keys/{key}"),
+        Route::List => Some("GET /keys"),
+        Route::DeletePrefix => Some("DELETE /keys"),
+        Route::Batch => Some("POST /batch"),
+        Route::Increment(_) => Some("POST /incr/{key}"),
         Route::Docs => Some("GET /docs"),
-        Route::Redirect(_) => None,
+        Route::Redirect(_) | Route::Server => None,
     }
 }
 
@@ -294,6 +298,81 @@ fn examples_of_kv_are_what_is_answered() {
     }
     let healthy = "paths /health get responses 200 content application/json examples healthy value";
     assert_same(server.get("/health").text(), api.at(healthy));
+}
+
+/// With the same digit for every digit of a version, which has 16 of them.
+fn without_versions(text: &str) -> String {
+    let is_digit = |byte: &char| byte.is_ascii_digit();
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(|character| is_digit(&character)) {
+        let (before, from_digit) = rest.split_at(at);
+        let digits = from_digit.chars().take_while(is_digit).count();
+        let (number, after) = from_digit.split_at(digits);
+        out.push_str(before);
+        out.push_str(if digits == 16 { "1111111111111111" } else { number });
+        rest = after;
+    }
+    out + rest
+}
+
+#[test]
+fn examples_of_the_additions_are_what_is_answered() {
+    let [api, _] = apis();
+    let server = kv().start();
+    let mut client = server.connect();
+    let mut check = |method: &str, target: &str, headers: &[(&str, &str)], body: &str, at: &str| {
+        let body = (!body.is_empty()).then_some(body);
+        let answer = client.request(method, target, headers, body);
+        let [template, status, example] = at.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{at}")
+        };
+        assert_eq!(answer.status.to_string(), status, "{}", answer.text());
+        let operation = format!("paths {template} {} responses {status}", method.to_lowercase());
+        let example =
+            api.at(&format!("{operation} content application/json examples {example} value"));
+        let example = without_versions(&example.to_string());
+        assert_eq!(Json::parse(&without_versions(answer.text())), Json::parse(&example), "{at}");
+    };
+    let never = [("If-Match", "\"1\"")];
+    let unreadable = [("If-Match", "1")];
+    check("PUT", "/keys/greeting?raw", &[], r#""Hello, world""#, "/keys/{key} 200 stored");
+    check("GET", "/keys/greeting?raw", &[], "", "/keys/{key} 200 raw");
+    check("POST", "/incr/greeting", &[], "", "/incr/{key} 409 notAnInteger");
+    for (method, path) in [("GET", "/keys/{key}"), ("PUT", "/keys/{key}"), ("POST", "/incr/{key}")]
+    {
+        let target = path.replace("{key}", "greeting?raw");
+        check(method, &target, &never, "1", &format!("{path} 412 condition"));
+        check(method, &target, &unreadable, "1", &format!("{path} 400 badCondition"));
+    }
+    check("GET", "/keys/greeting?raw=yes", &[], "", "/keys/{key} 422 badParameter");
+    check("PUT", "/keys/greeting?ttl=0", &[], "1", "/keys/{key} 422 badParameter");
+    check("DELETE", "/keys/greeting", &[], "", "/keys/{key} 200 deleted");
+    check("POST", "/incr/greeting", &[], "", "/incr/{key} 200 counted");
+    check("POST", "/incr/greeting?by=9223372036854775807", &[], "", "/incr/{key} 409 overflow");
+
+    for key in ["a", "b", "c"] {
+        let target = format!("/keys/app/{key}?raw");
+        check("PUT", &target, &[], "1", "/keys/{key} 200 stored");
+    }
+    check("GET", "/keys?prefix=app/&limit=2", &[], "", "/keys 200 keys");
+    check("GET", "/keys?prefix=app/&cursor=YXBwL2I", &[], "", "/keys 200 last");
+    check("GET", "/keys?prefix=app/a&values=true", &[], "", "/keys 200 entries");
+    check("DELETE", "/keys?prefix=app/", &[], "", "/keys 200 deleted");
+
+    let example = "paths /batch post requestBody content application/json examples all value";
+    check("POST", "/batch", &[], &api.at(example).to_string(), "/batch 200 all");
+    let batch = |op: &str| format!(r#"{{"ops":[{op}]}}"#);
+    let text = batch(
+        r#"{"op":"get","key":"a"},{"op":"put","key":"a","value":""},{"op":"incr","key":"a"}"#,
+    );
+    check("POST", "/batch", &[], &text, "/batch 409 notAnInteger");
+    let condition = batch(r#"{"op":"put","key":"n","value":1,"if_version":null}"#);
+    check("POST", "/batch", &[], &condition, "/batch 412 condition");
+    let mistyped = batch(r#"{"op":"put","key":"n","value":1,"if_verison":1}"#);
+    check("POST", "/batch", &[], &mistyped, "/batch 422 unknownMember");
+    check("POST", "/batch", &[], "{}", "/batch 422 noOps");
+    check("POST", "/batch", &[], "", "/batch 422 noBody");
 }
 
 #[test]

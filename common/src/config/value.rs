@@ -124,10 +124,15 @@ pub fn byte_size(text: &str) -> Result<usize, &'static str> {
 /// How long something may take, 1 ms to a day: a number with `ms`, `s`, `m`, `h` or `d`, or
 /// seconds.
 pub fn timeout(text: &str) -> Result<Duration, &'static str> {
-    scaled(text, DURATION_UNITS_MS)
+    millis(text)
         .filter(|millis| (1..=TIMEOUT_MS_MAX).contains(millis))
         .map(Duration::from_millis)
         .ok_or("is not a duration (500ms, 30s, 5m, 2h, or seconds; 1ms to 1d)")
+}
+
+/// Milliseconds, in the notation of [`timeout`] and without its bounds.
+pub fn millis(text: &str) -> Option<u64> {
+    scaled(text, DURATION_UNITS_MS)
 }
 
 /// `DEBUG`, `INFO`, `WARNING` or `ERROR` in any case. `WARN` and Python's `CRITICAL` are

@@ -14,7 +14,8 @@ use super::{Service, encode, keeper};
 
 /// Connections taken before the deadlines are looked at again.
 const ACCEPTS_MAX: usize = 256;
-/// How long accepting pauses after it failed for want of descriptors or memory.
+/// How long accepting pauses after it failed for want of descriptors or memory, when no idle
+/// connection can make room.
 const BACKOFF: Duration = Duration::from_millis(50);
 /// Between two looks at the deadlines, at most; short time-outs are looked at more often.
 const TICK_MAX: Duration = Duration::from_millis(500);
@@ -54,8 +55,9 @@ impl Acceptor {
                             log::warn!("cannot accept connections: out of descriptors or memory");
                             warned = Some(Instant::now());
                         }
-                        keeper::evict_idle(&self.slots);
-                        std::thread::sleep(BACKOFF);
+                        if !keeper::evict_idle(&self.slots) {
+                            std::thread::sleep(BACKOFF);
+                        }
                     }
                 }
             }
@@ -122,7 +124,7 @@ impl Acceptor {
     }
 
     /// The graceful stop: who waited to be accepted is served, idle connections are closed, and
-    /// the others have `stop_timeout` to finish.
+    /// the others have `stop_timeout` to finish, if they have no deadline before.
     fn drain(self) {
         while let Accepted::Some = self.accept() {}
         let Acceptor { core, slots, listener, service } = self;
@@ -131,6 +133,7 @@ impl Acceptor {
         loop {
             service.drain();
             keeper::close_idle(&slots);
+            keeper::sweep(&core, &slots);
             let left = core.open_connections();
             if left == 0 {
                 return;

@@ -3,13 +3,14 @@
 //! Pure: bytes in, body bytes out. Chunk extensions and trailer fields are read and dropped.
 
 use super::Limits;
-use super::limits::{CHUNK_LINE_BYTES_MAX, Refusal};
+use super::limits::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_LINE_BYTES_MAX, Refusal};
 
 /// Where the decoder stands between two pieces of input.
 #[derive(Debug)]
 pub(super) struct Chunked {
     state: State,
     body: Vec<u8>,
+    extension_bytes: usize,
     trailer_bytes: usize,
 }
 
@@ -29,7 +30,7 @@ enum State {
 
 impl Chunked {
     pub(super) fn new() -> Self {
-        Chunked { state: State::Size, body: Vec::new(), trailer_bytes: 0 }
+        Chunked { state: State::Size, body: Vec::new(), extension_bytes: 0, trailer_bytes: 0 }
     }
 
     /// Takes what it can from `input` and says how many bytes that was. Whole lines are taken,
@@ -73,6 +74,10 @@ impl Chunked {
         }
         if extension.is_empty() && text.len() != digits {
             return Err(REFUSED);
+        }
+        self.extension_bytes += extension.len();
+        if self.extension_bytes > CHUNK_EXTENSION_BYTES_MAX {
+            return Err(Refusal::Malformed("The chunk extensions are too long"));
         }
         let size =
             std::str::from_utf8(size).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok());

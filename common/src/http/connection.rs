@@ -46,7 +46,7 @@ pub(super) struct Connection {
 pub(super) enum Phase {
     /// Waiting for a request, or for the rest of one.
     Reading,
-    /// A worker runs the handler and will look after the answer.
+    /// A worker has the input, runs the handler and will look after the answer.
     Calling,
     /// The handler has sent the reply while its worker looks after the connection.
     Answered,

@@ -47,6 +47,16 @@ pub(super) struct Terms {
     pub(super) keep_alive: bool,
 }
 
+impl Terms {
+    pub(super) fn of(head: &Head<'_>) -> Self {
+        Terms {
+            head_only: head.method == http::Method::HEAD,
+            version: head.version,
+            keep_alive: head.keep_alive,
+        }
+    }
+}
+
 /// What an unfinished request waits for; each has a deadline of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaits {
@@ -177,11 +187,7 @@ impl Decoder {
 }
 
 fn deliver<T>(head: Head<'_>, body: &[u8], on_request: impl FnOnce(&Request<'_>, Terms) -> T) -> T {
-    let terms = Terms {
-        head_only: head.method == http::Method::HEAD,
-        version: head.version,
-        keep_alive: head.keep_alive,
-    };
+    let terms = Terms::of(&head);
     let Head { method, path, query, headers, .. } = head;
     on_request(&Request { method, path, query, headers, body }, terms)
 }
@@ -376,13 +382,26 @@ mod tests {
         assert!(!go_on(&format!("{head}\r\n")));
     }
 
-    /// A body in many small chunks with long extensions must not be kept as it came.
+    /// A body of a megabyte came with any amount of extensions, which nobody reads.
+    #[test]
+    fn extensions_of_all_chunks_have_a_limit() {
+        let head = "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunk = format!("1;{}\r\na\r\n", "x".repeat(127));
+        let advance = |chunks| {
+            let input = format!("{head}{}", chunk.repeat(chunks));
+            Decoder::default().advance(input.as_bytes(), &Limits::default(), |_, _| ())
+        };
+        assert_eq!(advance(128), Advance::Incomplete { send_continue: false });
+        assert!(matches!(advance(129), Advance::Refused(Refusal::Malformed(_))));
+    }
+
+    /// A body in many small chunks with extensions must not be kept as it came.
     #[test]
     fn taken_chunks_are_dropped_from_the_inbox() {
         let head = b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
         let (mut decoder, mut inbox) = (Decoder::default(), head.to_vec());
         for _ in 0..1000 {
-            inbox.extend_from_slice(format!("1;{}\r\na\r\n", "x".repeat(200)).as_bytes());
+            inbox.extend_from_slice(format!("1;{}\r\na\r\n", "x".repeat(9)).as_bytes());
             decoder.advance(&inbox, &Limits::default(), |_, _| ());
             decoder.compact(&mut inbox);
             assert_eq!(inbox.len(), head.len());

@@ -43,10 +43,12 @@ pub struct Limits {
 pub(super) const HEADERS_MAX: usize = 100;
 /// Bytes of one chunk-size line, its extensions included.
 pub(super) const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of all chunk extensions of a body together (RFC 9112, section 7.1.1).
+pub(super) const CHUNK_EXTENSION_BYTES_MAX: usize = 16 << 10;
 /// Bytes that are read and thrown away after a refusal, so that the answer arrives.
-pub(super) const LINGER_BYTES_MAX: usize = 64 << 20;
+pub(super) const LINGER_BYTES_MAX: usize = 16 << 20;
 /// How long that may take, whole.
-pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Default for Limits {
     fn default() -> Self {

@@ -13,28 +13,53 @@
 //! | `slot`, `reply` | who may move a connection on, and where it goes then |
 //! | `worker` | the event loop and the calls of the service |
 //! | `acceptor`, `keeper` | new connections, deadlines, the graceful stop |
+//! | `bind` | the listening socket |
 //! | `engine`, `server` | what the threads share, start and stop |
+//! | `tiny` | the other engine, which the feature `tiny_http` puts in the place of this one |
 
+#![cfg_attr(
+    feature = "tiny_http",
+    allow(dead_code, reason = "the other engine reads with a parser of its own")
+)]
+
+#[cfg(not(feature = "tiny_http"))]
 mod acceptor;
+mod bind;
 mod chunked;
+#[cfg(not(feature = "tiny_http"))]
 mod connection;
 mod decode;
 mod encode;
+#[cfg(not(feature = "tiny_http"))]
 mod engine;
+#[cfg(not(feature = "tiny_http"))]
 mod keeper;
 mod limits;
 mod output;
 mod parse;
+#[cfg(not(feature = "tiny_http"))]
 mod reply;
 mod request;
 mod response;
+#[cfg(not(feature = "tiny_http"))]
 mod server;
+mod service;
+#[cfg(not(feature = "tiny_http"))]
 mod slot;
+#[cfg(feature = "tiny_http")]
+mod tiny;
+#[cfg(not(feature = "tiny_http"))]
 mod worker;
 
 pub use ::http::{Method, StatusCode};
+pub use bind::BindError;
 pub use limits::{Limits, Refusal};
+#[cfg(not(feature = "tiny_http"))]
 pub use reply::Reply;
 pub use request::{Headers, Request};
 pub use response::{Body, FieldValue, Response};
-pub use server::{BindError, Running, Server, Service};
+#[cfg(not(feature = "tiny_http"))]
+pub use server::{Running, Server};
+pub use service::Service;
+#[cfg(feature = "tiny_http")]
+pub use tiny::{Reply, Running, Server};

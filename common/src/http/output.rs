@@ -19,6 +19,8 @@ pub(super) struct Output {
     sent: usize,
     /// What is shared: each body, cut to what has not left, goes before `buffer[at..]`.
     shared: VecDeque<Shared>,
+    /// Whether the client has to take some before more can leave.
+    blocked: bool,
 }
 
 struct Shared {
@@ -30,7 +32,10 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flush {
     Done,
-    Blocked,
+    /// The client takes no more; `anew` when it has taken some since that was last so.
+    Blocked {
+        anew: bool,
+    },
     Failed,
 }
 
@@ -55,8 +60,14 @@ impl Output {
         self.buffer.len() - self.sent + shared
     }
 
+    /// The room that it takes, what has left already included.
+    pub(super) fn held(&self) -> usize {
+        if self.is_empty() { 0 } else { self.buffer.capacity() - self.buffer.len() + self.len() }
+    }
+
     /// Writes until all has left or the client takes no more.
     pub(super) fn flush(&mut self, mut stream: &TcpStream) -> Flush {
+        let mut anew = !std::mem::take(&mut self.blocked);
         while self.sent < self.buffer.len() || !self.shared.is_empty() {
             let written = if self.shared.is_empty() {
                 stream.write(&self.buffer[self.sent..])
@@ -65,8 +76,14 @@ impl Output {
             };
             match written {
                 Ok(0) => return Flush::Failed,
-                Ok(count) => self.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flush::Blocked,
+                Ok(count) => {
+                    self.advance(count);
+                    anew = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Flush::Blocked { anew };
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Flush::Failed,
             }
@@ -148,7 +165,7 @@ mod tests {
         assert_eq!(output.len(), expected.len());
         let mut arrived = Vec::new();
         let mut piece = [0; 10_007];
-        while output.flush(&writer) == Flush::Blocked {
+        while let Flush::Blocked { .. } = output.flush(&writer) {
             let count = reader.read(&mut piece).unwrap();
             arrived.extend_from_slice(&piece[..count]);
         }

@@ -73,25 +73,38 @@ pub(super) fn head<'a, 'b: 'a>(
     else {
         return Err(Refusal::Malformed("The request line is malformed"));
     };
-    if target.len() > limits.target_bytes_max {
-        return Err(Refusal::TargetTooLong(limits.target_bytes_max));
-    }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| Refusal::Malformed("The method is malformed"))?;
-    let (path, query) = split_target(&method, target)?;
-    let control = Control::collect(parsed.headers);
-    control.check_host(version)?;
-    Ok(Head {
-        framing: control.framing(version, limits)?,
-        expects_continue: control.expects_continue(version)?,
-        keep_alive: control.keeps_alive(version),
-        method,
-        path,
-        query,
-        headers: Headers::new(parsed.headers),
-        version,
-    })
+    Head::new(method, target, version, parsed.headers, limits)
+}
+
+impl<'a> Head<'a> {
+    /// What the parts of a head mean together, once each is well formed.
+    pub(super) fn new(
+        method: &str,
+        target: &'a str,
+        version: Version,
+        fields: &'a [Header<'a>],
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
+        if target.len() > limits.target_bytes_max {
+            return Err(Refusal::TargetTooLong(limits.target_bytes_max));
+        }
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| Refusal::Malformed("The method is malformed"))?;
+        let (path, query) = split_target(&method, target)?;
+        let control = Control::collect(fields);
+        control.check_host(version)?;
+        Ok(Head {
+            framing: control.framing(version, limits)?,
+            expects_continue: control.expects_continue(version)?,
+            keep_alive: control.keeps_alive(version),
+            method,
+            path,
+            query,
+            headers: Headers::new(fields),
+            version,
+        })
+    }
 }
 
 /// What a parse error means to the client.
@@ -129,23 +142,23 @@ fn split_target<'b>(
     }
     let origin = if target.starts_with('/') { target } else { origin_of_absolute(target)? };
     Ok(match origin.split_once('?') {
+        Some(("", query)) => ("/", Some(query)),
         Some((path, query)) => (path, Some(query)),
+        None if origin.is_empty() => ("/", None),
         None => (origin, None),
     })
 }
 
-/// The path and query of `http://authority/path?query`.
+/// What follows the authority of `http://authority/path?query`; the path may be empty.
 fn origin_of_absolute(target: &str) -> Result<&str, Refusal> {
     const REFUSED: Refusal = Refusal::Malformed("The request target is malformed");
     let (scheme, rest) = target.split_once("://").ok_or(REFUSED)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(REFUSED);
     }
-    match rest.find(['/', '?']) {
-        Some(0) | None if rest.is_empty() || rest.starts_with(['/', '?']) => Err(REFUSED),
-        Some(at) if rest[at..].starts_with('/') => Ok(&rest[at..]),
-        Some(_) => Err(REFUSED),
-        None => Ok("/"),
+    match rest.find(['/', '?']).unwrap_or(rest.len()) {
+        0 => Err(REFUSED),
+        authority => Ok(&rest[authority..]),
     }
 }
 
@@ -451,6 +464,8 @@ mod tests {
         check_target("/a?b=c?d", "/a", Some("b=c?d"));
         check_target("http://h:1/a?b", "/a", Some("b"));
         check_target("http://h", "/", None);
+        check_target("http://h?q", "/", Some("q"));
+        check_target("http://h/?q", "/", Some("q"));
         check_target("/http://h/a", "/http://h/a", None);
     }
 }

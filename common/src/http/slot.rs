@@ -78,10 +78,10 @@ impl Slot {
         let mut state = self.lock();
         state.generation = state.generation.wrapping_add(1);
         let data = event_data(self.index, state.generation);
-        let at = self.core.now_ms() + millis(self.core.limits.idle_timeout);
-        self.set_deadline(Some(at), true);
         let added = self.core.poller.add(&stream, data, INPUT);
         if added.is_ok() {
+            let at = self.core.now_ms() + millis(self.core.limits.idle_timeout);
+            self.set_deadline(Some(at), true);
             state.connection = Some(Connection::new(stream));
         }
         added
@@ -104,9 +104,11 @@ impl Slot {
         let Some(connection) = &mut state.connection else { return };
         match connection.flush() {
             Flush::Done => self.flushed(state),
-            Flush::Blocked if self.account(connection) => self.await_output(connection, generation),
+            Flush::Blocked { anew } if self.account(connection) => {
+                self.await_output(connection, anew, generation);
+            }
             // The client has gone, or too many do not take their answers and somebody has to go.
-            Flush::Failed | Flush::Blocked => self.close(state),
+            Flush::Failed | Flush::Blocked { .. } => self.close(state),
         }
     }
 
@@ -130,17 +132,19 @@ impl Slot {
                 self.set_deadline(Some(self.core.now_ms() + millis(LINGER_TIMEOUT)), false);
                 self.report_again(connection, generation);
             }
-            Phase::Lingering { .. } if connection.revisit => {
-                self.report_again(connection, generation);
-            }
-            Phase::Lingering { .. } => {}
+            Phase::Lingering { .. } => self.revisit(connection, generation),
         }
     }
 
-    fn await_output(&self, connection: &mut Connection, generation: u32) {
-        let at = self.core.now_ms() + millis(self.core.limits.write_timeout);
-        self.set_deadline(Some(at), false);
+    /// The deadline is for the next byte that the client takes; what it sends does not move it.
+    fn await_output(&self, connection: &mut Connection, anew: bool, generation: u32) {
+        if anew {
+            let at = self.core.now_ms() + millis(self.core.limits.write_timeout);
+            self.set_deadline(Some(at), false);
+        }
         self.report_again(connection, generation);
+        // What comes while the client takes its answer is not looked at, and not reported again.
+        connection.revisit = true;
     }
 
     /// A deadline runs whole: more bytes of the same head or body do not move it.
@@ -156,15 +160,19 @@ impl Slot {
             self.set_deadline(Some(self.core.now_ms() + millis(timeout)), waits_for.is_none());
             connection.waits_for = waits_for;
         }
-        if connection.revisit {
+        self.revisit(connection, generation);
+    }
+
+    /// Has a worker look again, if there may be input that was reported already.
+    fn revisit(&self, connection: &mut Connection, generation: u32) {
+        if std::mem::take(&mut connection.revisit) {
             self.report_again(connection, generation);
         }
     }
 
     /// Has epoll report the connection once more when it can be read or written, which may be at
     /// once: a change of the interest looks at the socket anew.
-    fn report_again(&self, connection: &mut Connection, generation: u32) {
-        connection.revisit = false;
+    fn report_again(&self, connection: &Connection, generation: u32) {
         let data = event_data(self.index, generation);
         let modified = self.core.poller.modify(&connection.stream, data, INPUT | EventFlags::OUT);
         if let Err(error) = modified {
@@ -249,7 +257,7 @@ impl Slot {
 
     /// Brings the core's sum of buffered bytes up to date; false when it is past its limit.
     pub(super) fn account(&self, connection: &mut Connection) -> bool {
-        let held = connection.inbox.len() + connection.decoder.buffered() + connection.out.len();
+        let held = connection.inbox.len() + connection.decoder.buffered() + connection.out.held();
         let before = std::mem::replace(&mut connection.buffered, held);
         self.core.buffered_change(before, held)
     }
@@ -266,9 +274,9 @@ impl Slot {
             return;
         }
         self.events.store(0, Ordering::Release);
-        let mut state = self.lock();
+        let state = self.lock();
         let generation = state.generation;
-        if let Some(connection) = &mut state.connection {
+        if let Some(connection) = &state.connection {
             self.report_again(connection, generation);
         }
     }
@@ -280,8 +288,11 @@ pub(super) fn event_data(index: u32, generation: u32) -> u64 {
 }
 
 /// Whether a request is HEAD, as far as it can be read.
-pub(super) fn is_head(input: &[u8]) -> bool {
-    input.trim_ascii_start().starts_with(b"HEAD ")
+pub(super) fn is_head(mut input: &[u8]) -> bool {
+    while let Some(rest) = input.strip_prefix(b"\r\n") {
+        input = rest;
+    }
+    input.starts_with(b"HEAD ")
 }
 
 /// The two parts of `event_data`.

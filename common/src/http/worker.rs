@@ -136,6 +136,8 @@ impl<S: Service> Worker<S> {
             }
         }
         std::mem::swap(&mut connection.out, &mut self.out);
+        // Without its bytes it looks idle, and it has to stay.
+        connection.phase = Phase::Calling;
         drop(state);
         self.serve(slot, generation, inbox, fresh, decoder);
     }

@@ -1,5 +1,5 @@
-//! The body of a write, `{"key":…,"value":…}`, or exactly the answer that the `FastAPI` original
-//! gives to one that is not that.
+//! The body of a write, `{"key":…,"value":…}` or the value alone, or exactly the answer that the
+//! `FastAPI` original gives to one that is not that.
 //!
 //! Pure: bytes in, borrowed text or an error out. An ordinary body is read by `serde_json` in one
 //! pass and copies nothing; only a body that it refused is scanned again, by `python_json`, for
@@ -23,6 +23,7 @@
 //! Invariant: time and memory are linear in the body, and the call stack does not grow with its
 //! depth.
 
+pub mod batch;
 mod python_json;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use std::fmt::{self, Write};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub use batch::BatchError;
 pub use python_json::SyntaxError;
 
 /// A key and the value to store under it.
@@ -44,7 +46,7 @@ pub struct Put<'a> {
     pub value: &'a str,
 }
 
-/// Why a body is not a [`Put`]. [`BodyError::NotUtf8`] is a bad request (400), everything else
+/// Why a body is not what it should be. [`BodyError::NotUtf8`] is a bad request (400), everything else
 /// is unprocessable (422).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyError<'a> {
@@ -61,6 +63,8 @@ pub enum BodyError<'a> {
     },
     /// One or both members are missing or wrong, `key` first.
     Members(Vec<MemberError<'a>>),
+    /// The body is JSON, but no batch.
+    Batch(BatchError<'a>),
 }
 
 /// What is wrong with one member of the body.
@@ -87,11 +91,7 @@ pub enum Fault {
 
 /// Reads the body of a POST or PUT.
 pub fn parse(body: &[u8]) -> Result<Put<'_>, BodyError<'_>> {
-    if body.is_empty() {
-        return Err(BodyError::Empty);
-    }
-    let text = str::from_utf8(body).map_err(|_| BodyError::NotUtf8)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text(body)?;
     match serde_json::from_str::<Members>(text) {
         Ok(members) => members.into_put(text),
         Err(_) => Err(match python_json::check(text) {
@@ -99,6 +99,24 @@ pub fn parse(body: &[u8]) -> Result<Put<'_>, BodyError<'_>> {
             Ok(()) => BodyError::NotObject { input: text },
         }),
     }
+}
+
+/// Reads a body that is a value alone: its exact JSON text, without white space around it.
+pub fn parse_value(body: &[u8]) -> Result<&str, BodyError<'_>> {
+    let text = text(body)?;
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(value) => Ok(value.get()),
+        Err(_) => Err(python_json::check(text)
+            .map_or_else(BodyError::Syntax, |()| BodyError::NotObject { input: text })),
+    }
+}
+
+fn text(body: &[u8]) -> Result<&str, BodyError<'_>> {
+    if body.is_empty() {
+        return Err(BodyError::Empty);
+    }
+    let text = str::from_utf8(body).map_err(|_| BodyError::NotUtf8)?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 impl BodyError<'_> {
@@ -127,6 +145,14 @@ impl fmt::Display for Detail<'_> {
                 f,
                 r#"[{{"type":"model_attributes_type","loc":["body"],"msg":"Input should be a valid dictionary or object to extract fields from","input":{input}}}]"#
             ),
+            BodyError::Batch(error) => {
+                let text = serde_json::Value::from(error.to_string());
+                write!(f, r#"{{"success":false,"error":{text}"#)?;
+                if let BatchError::Op { index, .. } = error {
+                    write!(f, r#","index":{index}"#)?;
+                }
+                f.write_char('}')
+            }
             BodyError::Members(errors) => {
                 for (index, MemberError { name, fault, input }) in errors.iter().enumerate() {
                     f.write_char(if index == 0 { '[' } else { ',' })?;

@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
 use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde::Deserialize;
 
+use super::batch::OpFault;
 use super::*;
+use crate::key::Key;
+use crate::store::{Action, Condition, Op, Version, Versions};
 
 const GOLDEN: &str = include_str!("../../../tests/data/golden-kv.json");
 const RECORDED: &str = include_str!("../../../tests/data/recorded-kv.json");
@@ -242,6 +246,60 @@ fn depth_costs_no_stack() {
         assert_eq!(parse(deep.as_bytes()), Err(BodyError::NotObject { input: &deep }));
     };
     thread::Builder::new().stack_size(128 * 1024).spawn(depths).unwrap().join().unwrap();
+}
+
+#[track_caller]
+fn check_batch(ops: &str, expected: Op) {
+    let body = format!(r#"{{"x":[{{}}],"ops":[{ops}]}}"#);
+    assert_eq!(batch::parse(body.as_bytes()), Ok(vec![expected]), "{ops}");
+}
+
+#[track_caller]
+fn check_batch_refused(body: &str, error: &BatchError<'_>) {
+    match batch::parse(body.as_bytes()) {
+        Err(BodyError::Batch(refused)) => assert_eq!(refused, *error, "{body}"),
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+#[test]
+fn operations_are_read() {
+    let op = |action, condition| Op { key: Key::new("k").unwrap(), action, condition };
+    let put = |value: &str, ttl| Action::Put(value.into(), ttl);
+    let always = Condition::default;
+    let at = |version| Condition {
+        if_match: Some(Versions::OneOf(vec![Version(version)])),
+        if_none_match: None,
+    };
+    let absent = Condition { if_match: None, if_none_match: Some(Versions::Any) };
+    check_batch(r#"{"op":"get","key":"k"}"#, op(Action::Get, always()));
+    check_batch(r#"{"\u006fp":"g\u0065t","key":"\u006b"}"#, op(Action::Get, always()));
+    check_batch(r#"{"op":"delete","key":"k","if_version":7}"#, op(Action::Delete, at(7)));
+    check_batch(r#"{"op":"incr","key":"k"}"#, op(Action::Increment(1), always()));
+    check_batch(r#"{"op":"incr","key":"k","by":-5}"#, op(Action::Increment(-5), always()));
+    check_batch(r#"{"op":"put","key":"k","value": [ 1.0 ]}"#, op(put("[ 1.0 ]", None), always()));
+    let ttl = |millis| Some(Duration::from_millis(millis));
+    check_batch(r#"{"op":"put","key":"k","value":1,"ttl":2}"#, op(put("1", ttl(2000)), always()));
+    let op_with = r#"{"op":"put","key":"k","value":null,"ttl":"5ms","if_version":null}"#;
+    check_batch(op_with, op(put("null", ttl(5)), absent));
+}
+
+#[test]
+fn a_body_that_is_no_batch_is_told_apart() {
+    let not_object = |index| BatchError::Op { index, fault: OpFault::NotObject };
+    check_batch_refused("[]", &BatchError::NoOps);
+    check_batch_refused(r#"{"ops":{"op":"get","key":"k"}}"#, &BatchError::NoOps);
+    check_batch_refused(r#"{"ops":[]}"#, &BatchError::Count(0));
+    check_batch_refused(r#"{"ops":[[]]}"#, &not_object(0));
+    check_batch_refused(r#"{"ops":[{"op":"get","key":"k"},1e999]}"#, &not_object(1));
+    // The last of duplicates counts, also when another one has the wrong type.
+    check_batch_refused(r#"{"ops":1,"ops":[]}"#, &BatchError::Count(0));
+    check_batch_refused(r#"{"ops":[],"ops":1}"#, &BatchError::NoOps);
+    let many = vec![r#"{"op":"get","key":"k"}"#; 1001].join(",");
+    check_batch_refused(&format!(r#"{{"ops":[{many}]}}"#), &BatchError::Count(1001));
+    let syntax = SyntaxError { message: "Expecting value", offset: 8 };
+    assert_eq!(batch::parse(br#"{"ops":[}"#), Err(BodyError::Syntax(syntax)));
+    assert_eq!(batch::parse(b""), Err(BodyError::Empty));
 }
 
 const TOKENS: &[&str] = &[

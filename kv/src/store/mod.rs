@@ -24,6 +24,7 @@ mod waiters;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 pub use memory::Memory;
 
 use crate::key::Key;
@@ -70,6 +71,8 @@ pub enum Refused {
     Overflow,
     /// The store is full: its limit in bytes.
     Full(usize),
+    /// A batch reads more than this many bytes of values.
+    ReadsTooMuch(usize),
 }
 
 /// What a counter has come to.
@@ -286,9 +289,23 @@ impl Found {
         self.value.value()
     }
 
+    /// The JSON text, not copied.
+    pub fn share(&self) -> Bytes {
+        Bytes::from_owner(SharedValue(self.value.clone()))
+    }
+
     /// When it was written.
     pub fn version(&self) -> Version {
         self.value.version()
+    }
+}
+
+/// Keeps an entry for as long as somebody needs its value.
+struct SharedValue(Entry);
+
+impl AsRef<[u8]> for SharedValue {
+    fn as_ref(&self) -> &[u8] {
+        self.0.value()
     }
 }
 
@@ -328,6 +345,9 @@ impl fmt::Display for Refused {
             Refused::Overflow => f.write_str("The sum does not fit into 64 bits"),
             Refused::Full(bytes_max) => {
                 write!(f, "The store is full: its limit is {bytes_max} bytes")
+            }
+            Refused::ReadsTooMuch(bytes_max) => {
+                write!(f, "A batch reads at most {bytes_max} bytes, or one value")
             }
         }
     }

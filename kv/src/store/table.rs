@@ -23,6 +23,9 @@ use crate::key::Key;
 const SHARDS: usize = 256;
 /// Bytes of keys and values in one page of a list; a page that would be larger ends early.
 const PAGE_BYTES_MAX: usize = 4 << 20;
+/// Bytes of values that a batch reads, unless a single one is larger: a client can name the same
+/// large value a thousand times.
+const BATCH_READ_BYTES_MAX: usize = 16 << 20;
 /// Expired entries that a full store removes before it refuses.
 const MAKE_ROOM_MAX: usize = 1024;
 
@@ -130,8 +133,10 @@ impl Table {
         let version = self.next_version();
         let mut undo = Vec::new();
         let mut results = Vec::with_capacity(ops.len());
+        let mut read_bytes = 0;
         for (index, op) in ops.iter().enumerate() {
-            match self.apply(op, version, now_ms, &mut undo, garbage) {
+            let done = self.apply(op, version, now_ms, &mut undo, garbage);
+            match done.and_then(|done| within_read_limit(done, &mut read_bytes)) {
                 Ok(done) => results.push(done),
                 Err(refused) => {
                     self.undo(undo, garbage);
@@ -363,6 +368,18 @@ impl Table {
             });
         }
     }
+}
+
+/// Counts what a batch has read so far.
+fn within_read_limit(done: Done, read_bytes: &mut usize) -> Result<Done, Refused> {
+    if let Done::Get(Some(found)) = &done {
+        let is_first = *read_bytes == 0;
+        *read_bytes += found.value().len();
+        if *read_bytes > BATCH_READ_BYTES_MAX && !is_first {
+            return Err(Refused::ReadsTooMuch(BATCH_READ_BYTES_MAX));
+        }
+    }
+    Ok(done)
 }
 
 /// The upper half of the hash: the lower bits choose the place within the shard.

@@ -1,0 +1,167 @@
+"""Load on a server: by wrk, by redis-benchmark, by connections that idle, and by a million keys."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import json
+import os
+import select
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from system import Server, busy_seconds
+
+WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
+CORES = len(os.sched_getaffinity(0))
+# Connections from one source address, far below the number of ephemeral ports.
+SOURCE_CONNECTIONS_MAX = 5_000
+# Requests that are under way at once when keys are stored.
+POUR_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a request does."""
+
+    verb: str
+    """`GET` or `PUT`."""
+    value_bytes: int = 100
+    depth: int = 1
+    """Requests that are sent in a row before their answers are read."""
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request as a peer wants it."""
+
+    method: str
+    path: str
+    content_type: str = ""
+    body: str = ""
+
+    def raw(self) -> bytes:
+        """The bytes to send."""
+        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: localhost\r\n"
+        if self.body:
+            head += f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
+        return f"{head}\r\n{self.body}".encode()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run of a load generator has shown."""
+
+    rate: float
+    """Answers a second."""
+    p99_us: float
+    errors: int
+    server_cores: float
+    """CPU time a second that the server spent."""
+    generator_share: float
+    """CPU time that the generator spent, of what its threads could have."""
+    others_share: float
+    """CPU time that neither of the two spent, of what the machine has."""
+    resident_kib: int
+    """The server's memory when all was answered."""
+    log_lines: int
+    """Lines that the server had logged then."""
+
+
+def wrk(
+    server: Server, port: int, request: HttpRequest, depth: int, connections: int, threads: int, seconds: int
+) -> Sample:
+    """Keeps `connections` busy with the request for some seconds."""
+    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "-s", str(WRK_SCRIPT)]
+    command += [f"http://127.0.0.1:{port}{request.path}", "--", request.method, str(depth)]
+    if request.body:
+        command += [request.content_type, request.body]
+
+    def read(output: str) -> tuple[float, float, int]:
+        outcome = json.loads(output.splitlines()[-1])
+        return outcome["answers"] / outcome["us"] * 1e6, outcome["p99_us"], outcome["errors"]
+
+    return _measure(server, command, threads, read)
+
+
+def redis_benchmark(
+    server: Server, port: int, words: list[str], depth: int, connections: int, threads: int, requests: int
+) -> Sample:
+    """Sends so many requests, each being the command of these words."""
+    command = ["redis-benchmark", "-h", "127.0.0.1", "-p", str(port), "--csv"]
+    command += ["-c", str(connections), "-P", str(depth), "-n", str(requests)]
+    command += ["--threads", str(threads), *words]
+
+    def read(output: str) -> tuple[float, float, int]:
+        outcome = list(csv.DictReader(output.splitlines()))[-1]
+        return float(outcome["rps"]), float(outcome["p99_latency_ms"]) * 1000, 0
+
+    return _measure(server, command, threads, read)
+
+
+def _measure(
+    server: Server, command: list[str], threads: int, read: Callable[[str], tuple[float, float, int]]
+) -> Sample:
+    server_before, all_before = server.cpu_seconds(), busy_seconds()
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as generator:
+        output = generator.stdout.read()
+        _, status, usage = os.wait4(generator.pid, 0)
+        generator.returncode = os.waitstatus_to_exitcode(status)
+    elapsed = time.perf_counter() - started
+    if generator.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed")
+    generator_cpu = usage.ru_utime + usage.ru_stime
+    server_cpu = server.cpu_seconds() - server_before
+    others_cpu = busy_seconds() - all_before - server_cpu - generator_cpu
+    rate, p99_us, errors = read(output)
+    return Sample(
+        rate=rate,
+        p99_us=p99_us,
+        errors=errors,
+        server_cores=server_cpu / elapsed,
+        generator_share=generator_cpu / elapsed / min(threads, CORES),
+        others_share=max(0.0, others_cpu / elapsed / CORES),
+        resident_kib=server.resident_kib(),
+        log_lines=server.log_lines(),
+    )
+
+
+@contextlib.contextmanager
+def idle_connections(port: int, count: int, request: bytes) -> Iterator[None]:
+    """Keeps `count` connections open, each after one answer; fails if the server ends any."""
+    with contextlib.ExitStack() as stack:
+        watch = select.poll()
+        for index in range(count):
+            connection = stack.enter_context(socket.socket())
+            # A source of its own for each few thousand, or the ephemeral ports run short.
+            connection.bind((f"127.0.0.{2 + index // SOURCE_CONNECTIONS_MAX}", 0))
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(request)
+            if not connection.recv(65536):
+                raise RuntimeError(f"idle connection {index} of {count} was not answered")
+            watch.register(connection, select.POLLIN)
+        yield
+        if lost := len(watch.poll(0)):
+            raise RuntimeError(f"{lost} of {count} idle connections were closed by the server")
+
+
+def pour(port: int, requests: Iterator[bytes], mark: bytes) -> int:
+    """Sends all requests, many in a row, and counts the answers by a `mark` that each holds once."""
+    answered = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        while batch := list(itertools.islice(requests, POUR_BATCH)):
+            connection.sendall(b"".join(batch))
+            answers = bytearray()
+            while answers.count(mark) < len(batch):
+                received = connection.recv(1 << 20)
+                if not received:
+                    raise RuntimeError(f"closed after {answered} answers: {bytes(answers[-200:])!r}")
+                answers += received
+            answered += len(batch)
+    return answered

@@ -1,0 +1,62 @@
+//! What a running program takes of the machine, and what this one may take.
+
+use std::fs;
+use std::str::FromStr;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+
+/// A running program, seen from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    pid: Pid,
+}
+
+impl Process {
+    pub(crate) fn new(pid: Pid) -> Self {
+        Process { pid }
+    }
+
+    /// Resident memory.
+    #[track_caller]
+    pub fn resident_kib(self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// Its threads.
+    #[track_caller]
+    pub fn threads(self) -> u64 {
+        self.status("Threads:")
+    }
+
+    /// Its open descriptors.
+    #[track_caller]
+    pub fn descriptors(self) -> usize {
+        let path = format!("/proc/{}/fd", self.pid.as_raw_nonzero());
+        fs::read_dir(path).expect("it runs").count()
+    }
+
+    /// Lowers the number of its descriptors from now on.
+    #[track_caller]
+    pub fn limit_descriptors(self, limit: u64) {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        prlimit(Some(self.pid), Resource::Nofile, limit).expect("it is ours");
+    }
+
+    #[track_caller]
+    fn status(self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.pid.as_raw_nonzero());
+        let status = fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.map(u64::from_str).expect("the kernel names it").expect("a number")
+    }
+}
+
+/// Lets this program open so many descriptors; false when the machine does not allow it.
+pub fn raise_descriptors(wanted: u64) -> bool {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
+    enough(current)
+        || enough(maximum)
+            && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok()
+}

@@ -1,0 +1,233 @@
+//! `?wait=`: answers that come when there is something new.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tests::{Client, Response, Server, kv};
+
+/// Longer than any test takes.
+const LONG: &str = "wait=60s";
+const SHORT: Duration = Duration::from_millis(100);
+
+#[track_caller]
+fn put(server: &Server, key: &str, value: &str) -> String {
+    let target = format!("/keys/{key}?raw");
+    let answer = server.connect().request("PUT", &target, &[], Some(value));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.header("ETag").expect("a tag").to_owned()
+}
+
+/// A connection that waits: an answer to another one on the only worker shows that its request
+/// has been read.
+#[track_caller]
+fn waiting(server: &Server, key: &str, query: &str, tag: Option<&str>) -> Client {
+    let mut client = server.connect();
+    let fields: Vec<_> = tag.into_iter().map(|tag| ("If-None-Match", tag)).collect();
+    client.write(tests::request("GET", &format!("/keys/{key}?{query}"), &fields, None));
+    server.get("/health").assert_json(200, r#"{"status":"healthy"}"#);
+    client
+}
+
+fn one_worker() -> Server {
+    kv().env("WORKERS", "1").start()
+}
+
+#[track_caller]
+fn assert_value(answer: &Response, value: &str) {
+    answer.assert_json(200, value);
+    assert!(answer.header("ETag").is_some());
+}
+
+#[test]
+fn a_change_is_answered_when_it_happens() {
+    let server = one_worker();
+    let check = |write: &dyn Fn(&mut Client), value: &str| {
+        let tag = put(&server, "a", "1");
+        let mut waiter = waiting(&server, "a", &format!("raw&{LONG}"), Some(&tag));
+        write(&mut server.connect());
+        let answer = waiter.read();
+        assert_value(&answer, value);
+        assert_ne!(answer.header("ETag"), Some(tag.as_str()));
+    };
+    check(&|client| _ = client.request("PUT", "/keys/a?raw", &[], Some("2")), "2");
+    check(&|client| _ = client.request("PUT", "/keys/a?raw", &[], Some("1")), "1");
+    check(&|client| _ = client.request("POST", "/incr/a?by=5", &[], None), "6");
+    let batch = r#"{"ops":[{"op":"delete","key":"a"},{"op":"put","key":"a","value":[3]}]}"#;
+    check(&|client| _ = client.request("POST", "/batch", &[], Some(batch)), "[3]");
+}
+
+#[test]
+fn a_key_that_goes_is_404() {
+    let server = one_worker();
+    let check = |remove: &dyn Fn(&mut Client)| {
+        let tag = put(&server, "a", "1");
+        let mut waiter = waiting(&server, "a", LONG, Some(&tag));
+        remove(&mut server.connect());
+        waiter.read().assert_refused(404);
+    };
+    check(&|client| _ = client.request("DELETE", "/keys/a", &[], None));
+    check(&|client| _ = client.request("DELETE", "/keys?prefix=a", &[], None));
+    let batch = r#"{"ops":[{"op":"delete","key":"a"}]}"#;
+    check(&|client| _ = client.request("POST", "/batch", &[], Some(batch)));
+    let expiring = server.connect().request("PUT", "/keys/a?raw&ttl=100ms", &[], Some("1"));
+    waiting(&server, "a", LONG, expiring.header("ETag")).read().assert_refused(404);
+}
+
+#[test]
+fn a_key_that_appears_is_answered() {
+    let server = one_worker();
+    let mut waiter = waiting(&server, "a", LONG, None);
+    put(&server, "a", "1");
+    let framed = r#"{"success":true,"key":"a","value":1}"#;
+    assert_value(&waiter.read(), framed);
+    // The same connection goes on, and HEAD waits as GET does.
+    let mut head = server.connect();
+    head.write(tests::request("HEAD", &format!("/keys/b?{LONG}"), &[], None));
+    server.get("/health");
+    put(&server, "b", "1");
+    assert_eq!(head.read_head().status, 200);
+    assert_value(&waiter.request("GET", "/keys/a", &[], None), framed);
+}
+
+#[test]
+fn what_is_new_already_is_answered_at_once() {
+    let server = one_worker();
+    let mut client = server.connect();
+    let old = put(&server, "a", "1");
+    let tag = put(&server, "a", "2");
+    let mut check = |key: &str, fields: &[(&str, &str)], status: u16| {
+        let answer = client.request("GET", &format!("/keys/{key}?{LONG}"), fields, None);
+        assert_eq!(answer.status, status, "{fields:?}: {}", answer.text());
+    };
+    check("a", &[], 200);
+    check("a", &[("If-None-Match", &old)], 200);
+    check("a", &[("If-None-Match", "\"abc\"")], 200);
+    check("a", &[("If-Match", &old)], 412);
+    check("a", &[("If-Match", &tag)], 200);
+    check("b", &[("If-None-Match", &old)], 404);
+    check("b", &[("If-None-Match", "*")], 404);
+    check("a", &[("If-None-Match", "x")], 400);
+}
+
+#[test]
+fn the_time_is_over() {
+    let server = one_worker();
+    let tag = put(&server, "a", "1");
+    let check = |key: &str, tag: Option<&str>, status: u16| {
+        let started = Instant::now();
+        let fields: Vec<_> = tag.into_iter().map(|tag| ("If-None-Match", tag)).collect();
+        let target = format!("/keys/{key}?wait={}ms", SHORT.as_millis());
+        let answer = server.connect().request("GET", &target, &fields, None);
+        assert!(started.elapsed() >= SHORT, "{:?}", started.elapsed());
+        assert_eq!(answer.status, status, "{}", answer.text());
+        answer
+    };
+    for known in [tag.as_str(), "*", &format!("\"7\", W/{tag}")] {
+        let answer = check("a", Some(known), 304);
+        assert_eq!((answer.header("ETag"), answer.text()), (Some(tag.as_str()), ""));
+    }
+    check("b", None, 404).assert_refused(404);
+}
+
+#[test]
+fn only_waiters_of_the_key_are_woken() {
+    const KEYS: usize = 20;
+    const EACH: usize = 10;
+    let server = one_worker();
+    let tags: Vec<_> = (0..KEYS).map(|key| put(&server, &format!("k{key}"), "0")).collect();
+    let mut waiters: Vec<(usize, Client)> = Vec::new();
+    for (key, tag) in tags.iter().enumerate() {
+        for _ in 0..EACH {
+            waiters.push((key, waiting(&server, &format!("k{key}"), LONG, Some(tag))));
+        }
+    }
+    let changed: BTreeSet<usize> = (0..KEYS).step_by(3).collect();
+    for key in &changed {
+        put(&server, &format!("k{key}"), "1");
+    }
+    for (key, waiter) in &mut waiters {
+        if changed.contains(key) {
+            assert_value(
+                &waiter.read(),
+                &format!(r#"{{"success":true,"key":"k{key}","value":1}}"#),
+            );
+        }
+    }
+    // The others wait still, and nothing but the stop answers them.
+    server.signal(Signal::TERM);
+    for (key, waiter) in &mut waiters {
+        if !changed.contains(key) {
+            let answer = waiter.read();
+            assert_eq!(answer.status, 304);
+            assert_eq!(answer.header("ETag"), Some(tags[*key].as_str()));
+        }
+    }
+    assert_eq!(server.wait().code, 0);
+}
+
+#[test]
+fn a_stop_answers_all_who_wait() {
+    let server = one_worker();
+    let tag = put(&server, "a", "1");
+    let mut known: Vec<_> = (0..50).map(|_| waiting(&server, "a", LONG, Some(&tag))).collect();
+    let mut absent: Vec<_> = (0..50).map(|_| waiting(&server, "b", LONG, None)).collect();
+    server.signal(Signal::TERM);
+    for client in &mut known {
+        let answer = client.read();
+        assert_eq!((answer.status, answer.header("ETag")), (304, Some(tag.as_str())));
+        assert_eq!(answer.header("Connection"), Some("close"));
+    }
+    for client in &mut absent {
+        client.read().assert_refused(404);
+    }
+    let stopped = server.wait();
+    assert_eq!(stopped.code, 0);
+    assert!(stopped.took < Duration::from_secs(5), "{:?}", stopped.took);
+}
+
+#[test]
+fn what_is_no_time_is_refused() {
+    let server = one_worker();
+    let mut client = server.connect();
+    for wait in ["", "0", "0s", "-1", "61", "60001ms", "2m", "1d", "1.5", "soon", "%zz"] {
+        let answer = client.request("GET", &format!("/keys/a?wait={wait}"), &[], None);
+        answer.assert_refused(422);
+        assert!(answer.text().contains("Parameter wait"), "{}", answer.text());
+    }
+}
+
+/// Whoever has read a version and waits for another one misses no change: a chain of two clients
+/// that each wait for the other's write.
+#[test]
+fn no_change_is_missed() {
+    const TURNS: usize = 500;
+    let server = kv().start();
+    put(&server, "turn", "0");
+    let play = &|own: usize| {
+        let mut client = server.connect();
+        let mut tag = String::new();
+        let mut turn = 0;
+        while turn < TURNS {
+            let fields = [("If-None-Match", tag.as_str())];
+            let fields = if tag.is_empty() { &[][..] } else { &fields[..] };
+            let read = client.request("GET", &format!("/keys/turn?raw&{LONG}"), fields, None);
+            assert_eq!(read.status, 200, "{}", read.text());
+            turn = read.text().parse().unwrap();
+            tag = read.header("ETag").unwrap().to_owned();
+            if turn % 2 == own && turn < TURNS {
+                let fields = [("If-Match", tag.as_str())];
+                let next = (turn + 1).to_string();
+                let wrote = client.request("PUT", "/keys/turn?raw", &fields, Some(&next));
+                assert_eq!(wrote.status, 200, "{}", wrote.text());
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for own in [0, 1] {
+            scope.spawn(move || play(own));
+        }
+    });
+    server.get("/keys/turn?raw").assert_json(200, &TURNS.to_string());
+}
