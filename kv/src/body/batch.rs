@@ -68,7 +68,7 @@ pub enum OpFault<'a> {
 }
 
 /// Reads the body of a batch.
-pub fn parse(body: &[u8]) -> Result<Vec<Op>, BodyError<'_>> {
+pub fn parse(body: &[u8]) -> Result<Vec<Op<'_>>, BodyError<'_>> {
     let text = text(body)?;
     let ops = match serde_json::from_str::<Body<Ops>>(text) {
         Ok(Body(ops)) => ops.ok_or(BodyError::Batch(BatchError::NoOps))?,
@@ -101,7 +101,7 @@ struct Body<T>(Option<T>);
 
 /// The operations, up to the first that is none.
 struct Ops<'a> {
-    read: Vec<Op>,
+    read: Vec<Op<'a>>,
     count: usize,
     fault: Option<(usize, OpFault<'a>)>,
 }
@@ -120,7 +120,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn into_op(self) -> Result<Op, OpFault<'a>> {
+    fn into_op(self) -> Result<Op<'a>, OpFault<'a>> {
         let name = string("op", self.op)?;
         let (value, ttl, if_version) =
             (("value", self.value), ("ttl", self.ttl), ("if_version", self.if_version));
@@ -129,7 +129,7 @@ impl<'a> Fields<'a> {
             "put" => {
                 self.refuse("put", &[by])?;
                 let value = self.value.ok_or(OpFault::Missing("value"))?;
-                let action = Action::Put(value.into(), self.ttl.map(read_ttl).transpose()?);
+                let action = Action::Put(value, self.ttl.map(read_ttl).transpose()?);
                 self.op_with(action, self.condition()?)
             }
             "get" => {
@@ -163,9 +163,9 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn op_with(&self, action: Action, condition: Condition) -> Result<Op, OpFault<'a>> {
+    fn op_with(&self, action: Action<'a>, condition: Condition) -> Result<Op<'a>, OpFault<'a>> {
         let key = Key::new(string("key", self.key)?).map_err(OpFault::Key)?;
-        Ok(Op { key: key.into_owned(), action, condition })
+        Ok(Op { key, action, condition })
     }
 
     /// `null` asks for a key that is not there.

@@ -249,7 +249,7 @@ fn depth_costs_no_stack() {
 }
 
 #[track_caller]
-fn check_batch(ops: &str, expected: Op) {
+fn check_batch(ops: &str, expected: Op<'_>) {
     let body = format!(r#"{{"x":[{{}}],"ops":[{ops}]}}"#);
     assert_eq!(batch::parse(body.as_bytes()), Ok(vec![expected]), "{ops}");
 }
@@ -265,7 +265,7 @@ fn check_batch_refused(body: &str, error: &BatchError<'_>) {
 #[test]
 fn operations_are_read() {
     let op = |action, condition| Op { key: Key::new("k").unwrap(), action, condition };
-    let put = |value: &str, ttl| Action::Put(value.into(), ttl);
+    let put = Action::Put;
     let always = Condition::default;
     let at = |version| Condition {
         if_match: Some(Versions::OneOf(vec![Version(version)])),

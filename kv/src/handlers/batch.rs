@@ -11,7 +11,7 @@ use crate::store::{Batched, Done, Op, Store, Version};
 /// `POST`: does all operations in one step, or none.
 pub fn post(store: &impl Store, request: &Request<'_>, mut reply: Reply) {
     match read(request) {
-        Ok(ops) => store.batch(ops, move |ops, outcome| {
+        Ok(ops) => store.batch(&ops, move |ops, outcome| {
             let response = match outcome {
                 Ok(batched) => {
                     Response::json(StatusCode::OK, answer(ops, &batched, reply.buffer()))
@@ -24,14 +24,14 @@ pub fn post(store: &impl Store, request: &Request<'_>, mut reply: Reply) {
     }
 }
 
-fn read<'a>(request: &Request<'a>) -> Result<Vec<Op>, ApiError<'a>> {
+fn read<'a>(request: &Request<'a>) -> Result<Vec<Op<'a>>, ApiError<'a>> {
     if !origin::may_send_body(&request.headers) {
         return Err(ApiError::MediaType);
     }
     Ok(batch::parse(request.body)?)
 }
 
-fn answer(ops: &[Op], batched: &Batched, mut body: Vec<u8>) -> Vec<u8> {
+fn answer(ops: &[Op<'_>], batched: &Batched, mut body: Vec<u8>) -> Vec<u8> {
     body.extend_from_slice(br#"{"success":true"#);
     push_version(&mut body, batched.version);
     body.extend_from_slice(br#","results":["#);
@@ -45,7 +45,7 @@ fn answer(ops: &[Op], batched: &Batched, mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
-fn push_result(body: &mut Vec<u8>, op: &Op, done: &Done, version: Version) {
+fn push_result(body: &mut Vec<u8>, op: &Op<'_>, done: &Done, version: Version) {
     let start: &[u8] = match done {
         Done::Put => br#"{"op":"put","key":"#,
         Done::Get(_) => br#"{"op":"get","key":"#,

@@ -148,19 +148,19 @@ impl Store for Memory {
 
     fn batch(
         &self,
-        ops: Vec<Op>,
-        done: impl FnOnce(&[Op], Result<Batched, (usize, Refused)>) + Send + 'static,
+        ops: &[Op<'_>],
+        done: impl FnOnce(&[Op<'_>], Result<Batched, (usize, Refused)>) + Send + 'static,
     ) {
-        let outcome = self.shared.step(|table, now_ms, garbage| table.batch(&ops, now_ms, garbage));
+        let outcome = self.shared.step(|table, now_ms, garbage| table.batch(ops, now_ms, garbage));
         if outcome.is_ok() {
             self.shared.expect(ops.iter().filter_map(Op::ttl).min());
             if self.shared.waiters.len() > 0 {
-                for op in &ops {
+                for op in ops {
                     self.shared.wake(&op.key);
                 }
             }
         }
-        done(&ops, outcome);
+        done(ops, outcome);
     }
 
     fn list(&self, selection: &Selection, done: impl FnOnce(Page) + Send + 'static) {

@@ -86,20 +86,20 @@ pub struct Incremented {
 
 /// One operation of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Op {
+pub struct Op<'a> {
     /// The key it is about.
-    pub key: Key<'static>,
+    pub key: Key<'a>,
     /// What is done.
-    pub action: Action,
+    pub action: Action<'a>,
     /// The state that the key must be in.
     pub condition: Condition,
 }
 
 /// What an operation does with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum Action<'a> {
     /// Keeps a value, for so long if a time is given.
-    Put(Box<str>, Option<Duration>),
+    Put(&'a str, Option<Duration>),
     /// Reads.
     Get,
     /// Removes.
@@ -233,8 +233,8 @@ pub trait Store: Send + Sync + 'static {
     /// which one refused.
     fn batch(
         &self,
-        ops: Vec<Op>,
-        done: impl FnOnce(&[Op], Result<Batched, (usize, Refused)>) + Send + 'static,
+        ops: &[Op<'_>],
+        done: impl FnOnce(&[Op<'_>], Result<Batched, (usize, Refused)>) + Send + 'static,
     );
 
     /// Lists keys. Every key that is there from the first page to the last is seen once.
@@ -262,7 +262,7 @@ impl Condition {
     }
 }
 
-impl Op {
+impl Op<'_> {
     /// How long what it writes is kept, if that is limited.
     pub fn ttl(&self) -> Option<Duration> {
         match &self.action {

@@ -126,7 +126,7 @@ impl Table {
     /// All operations, or none.
     pub(super) fn batch(
         &mut self,
-        ops: &[Op],
+        ops: &[Op<'_>],
         now_ms: u64,
         garbage: &mut Garbage,
     ) -> Result<Batched, (usize, Refused)> {
@@ -135,11 +135,15 @@ impl Table {
         let mut results = Vec::with_capacity(ops.len());
         let mut read_bytes = 0;
         for (index, op) in ops.iter().enumerate() {
-            let done = self.apply(op, version, now_ms, &mut undo, garbage);
+            let done = self.apply(op, version, now_ms, garbage);
             match done.and_then(|done| within_read_limit(done, &mut read_bytes)) {
-                Ok(done) => results.push(done),
+                Ok((done, Changed::No)) => results.push(done),
+                Ok((done, Changed::From(before))) => {
+                    undo.push((index, before));
+                    results.push(done);
+                }
                 Err(refused) => {
-                    self.undo(undo, garbage);
+                    self.undo(ops, undo, garbage);
                     return Err((index, refused));
                 }
             }
@@ -325,25 +329,23 @@ impl Table {
         Ok((sum, Entry::new(key, &sum.to_string(), version, deadline_ms)))
     }
 
-    /// One operation of a batch. What it changed is added to `undo`: the key, and what was there.
+    /// One operation of a batch, and whether it has changed its key.
     fn apply(
         &mut self,
-        op: &Op,
+        op: &Op<'_>,
         version: Version,
         now_ms: u64,
-        undo: &mut Vec<(Key<'static>, Option<Entry>)>,
         garbage: &mut Garbage,
-    ) -> Result<Done, Refused> {
+    ) -> Result<(Done, Changed), Refused> {
         self.check(&op.key, &op.condition, now_ms)?;
         let (done, entry) = match &op.action {
-            Action::Get => return Ok(Done::Get(self.get(&op.key, now_ms))),
+            Action::Get => return Ok((Done::Get(self.get(&op.key, now_ms)), Changed::No)),
             Action::Delete => {
-                let removed = self.remove(op.key.as_str().as_bytes());
-                let was_live = removed.as_ref().is_some_and(|entry| entry.is_live(now_ms));
-                if removed.is_some() {
-                    undo.push((op.key.clone(), removed));
-                }
-                return Ok(Done::Delete(was_live));
+                let Some(removed) = self.remove(op.key.as_str().as_bytes()) else {
+                    return Ok((Done::Delete(false), Changed::No));
+                };
+                let done = Done::Delete(removed.is_live(now_ms));
+                return Ok((done, Changed::From(Some(removed))));
             }
             Action::Put(value, ttl) => {
                 let entry = Entry::new(&op.key, value, version, deadline_ms(*ttl, now_ms));
@@ -355,23 +357,36 @@ impl Table {
             }
         };
         self.make_room(&entry, now_ms, garbage)?;
-        undo.push((op.key.clone(), self.set(entry)));
-        Ok(done)
+        Ok((done, Changed::From(self.set(entry))))
     }
 
     /// Takes back what the operations of a refused batch have changed, the last one first.
-    fn undo(&mut self, changes: Vec<(Key<'static>, Option<Entry>)>, garbage: &mut Garbage) {
-        for (key, before) in changes.into_iter().rev() {
+    fn undo(
+        &mut self,
+        ops: &[Op<'_>],
+        changes: Vec<(usize, Option<Entry>)>,
+        garbage: &mut Garbage,
+    ) {
+        for (index, before) in changes.into_iter().rev() {
             garbage.extend(match before {
                 Some(entry) => self.set(entry),
-                None => self.remove(key.as_str().as_bytes()),
+                None => self.remove(ops[index].key.as_str().as_bytes()),
             });
         }
     }
 }
 
+/// Whether an operation has changed its key, and what was there before.
+enum Changed {
+    No,
+    From(Option<Entry>),
+}
+
 /// Counts what a batch has read so far.
-fn within_read_limit(done: Done, read_bytes: &mut usize) -> Result<Done, Refused> {
+fn within_read_limit(
+    (done, changed): (Done, Changed),
+    read_bytes: &mut usize,
+) -> Result<(Done, Changed), Refused> {
     if let Done::Get(Some(found)) = &done {
         let is_first = *read_bytes == 0;
         *read_bytes += found.value().len();
@@ -379,7 +394,7 @@ fn within_read_limit(done: Done, read_bytes: &mut usize) -> Result<Done, Refused
             return Err(Refused::ReadsTooMuch(BATCH_READ_BYTES_MAX));
         }
     }
-    Ok(done)
+    Ok((done, changed))
 }
 
 /// The upper half of the hash: the lower bits choose the place within the shard.
