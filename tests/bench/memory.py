@@ -114,7 +114,7 @@ def measure_kv(binary, count, value_bytes, query=""):
     """Bytes that the resident memory has grown by, and bytes that kv counts."""
     port = free_port()
     settings = {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "ERROR", "MAX_BODY": "2MiB"}
-    with Running([binary], **settings) as server, connect(port) as stream:
+    with Running([os.path.abspath(binary)], **settings) as server, connect(port) as stream:
         load(stream, 1, kv_request(10, ""), b"successfully\"}")
         before = server.rss()
         load(stream, count, kv_request(value_bytes, query), b"successfully\"}")

@@ -34,7 +34,7 @@ const ALLOCATION_BYTES: usize = 8 + size_of::<Header>() + 8 + 16;
 /// Bytes that the indexes need for an entry on average: a pointer in a hash table that is between
 /// 7/16 and 7/8 full, and one in a B-tree whose nodes are between half and 2/3 full.
 ///
-/// These sums are within 7 % of what the process grows by, with glibc and with musl, for values of
+/// These sums are within 8 % of what the process grows by, with glibc and with musl, for values of
 /// 10 bytes to 1 MiB: `tests/bench/memory.py` measures it.
 const INDEX_BYTES: usize = 15 + 25;
 /// The same for the index of expiring entries: a deadline and a pointer in a B-tree.
