@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tests::{Client, Response, Server, kv};
+use tests::{Client, Response, Server, eventually, kv, raise_descriptors};
 
 /// Longer than any test takes.
 const LONG: &str = "wait=60s";
@@ -230,4 +230,61 @@ fn no_change_is_missed() {
         }
     });
     server.get("/keys/turn?raw").assert_json(200, &TURNS.to_string());
+}
+
+/// The gauge of `/metrics`.
+fn waiters(server: &Server) -> usize {
+    let metrics = server.get("/metrics");
+    let gauge = metrics.text().lines().find_map(|line| line.strip_prefix("kv_waiters "));
+    gauge.expect("the gauge").parse().expect("a number")
+}
+
+#[test]
+fn a_waiter_whose_client_leaves_is_forgotten() {
+    let server = one_worker();
+    let tag = put(&server, "a", "1");
+    let stays = waiting(&server, "a", LONG, Some(&tag));
+    let leaves: Vec<_> = (0..50).map(|_| waiting(&server, "a", LONG, Some(&tag))).collect();
+    assert_eq!(waiters(&server), 51);
+    drop(leaves);
+    eventually("those who left are forgotten", || (waiters(&server) == 1).then_some(()));
+    put(&server, "a", "2");
+    let mut stays = stays;
+    stays.read().assert_json(200, r#"{"success":true,"key":"a","value":2}"#);
+    assert_eq!(waiters(&server), 0);
+}
+
+/// 10,000 clients that wait for 1,000 keys take neither threads nor much memory, and each is told
+/// of its own key alone.
+#[test]
+fn waiting_is_cheap() {
+    const KEYS: usize = 1000;
+    const EACH: usize = 10;
+    const KIB_MAX: u64 = 20_000;
+    if !raise_descriptors((KEYS * EACH + 500) as u64) {
+        return;
+    }
+    let server = kv().env("MAX_CONNECTIONS", "20000").start();
+    let before = server.process();
+    let (resident_before, threads_before) = (before.resident_kib(), before.threads());
+    let mut clients: Vec<Vec<Client>> = Vec::new();
+    for key in 0..KEYS {
+        let ask = tests::request("GET", &format!("/keys/k{key}?{LONG}"), &[], None);
+        let connect = || {
+            let mut client = server.connect();
+            client.write(&ask);
+            client
+        };
+        clients.push((0..EACH).map(|_| connect()).collect());
+    }
+    eventually("all wait", || (waiters(&server) == KEYS * EACH).then_some(()));
+    let now = server.process();
+    let resident = now.resident_kib() - resident_before;
+    assert!(resident < KIB_MAX, "{resident} KiB");
+    assert_eq!(now.threads(), threads_before);
+    put(&server, "k7", "1");
+    for client in &mut clients[7] {
+        client.read().assert_json(200, r#"{"success":true,"key":"k7","value":1}"#);
+    }
+    assert_eq!(waiters(&server), (KEYS - 1) * EACH);
 }
