@@ -92,9 +92,9 @@ impl Entry {
         now_ms < self.deadline_ms()
     }
 
-    /// Milliseconds left at that time; none when it does not expire.
+    /// Whole milliseconds left at that time; none when it does not expire.
     pub(super) fn ttl_ms(&self, now_ms: u64) -> Option<u64> {
-        (self.deadline_ms() != NEVER).then(|| self.deadline_ms().saturating_sub(now_ms))
+        (self.deadline_ms() != NEVER).then(|| self.deadline_ms().saturating_sub(now_ms + 1))
     }
 
     /// Bytes of memory that the store needs for it, near enough for a limit.

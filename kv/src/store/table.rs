@@ -407,11 +407,13 @@ fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
+/// The first millisecond in which the time is over, though it began late within `now_ms`: nothing
+/// expires too early, and nothing a millisecond too late.
 fn deadline_ms(ttl: Option<Duration>, now_ms: u64) -> u64 {
     let Some(ttl) = ttl else { return NEVER };
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(NEVER);
     // One less than never, lest a far deadline becomes none.
-    now_ms.saturating_add(ttl_ms).min(NEVER - 1)
+    now_ms.saturating_add(ttl_ms).saturating_add(1).min(NEVER - 1)
 }
 
 impl Ord for Expiring {

@@ -54,7 +54,7 @@ impl Model {
             }
             Action::Put(value, ttl) => {
                 let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap());
-                let deadline_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms);
+                let deadline_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms + 1);
                 Kept { value: value.to_string(), version, deadline_ms }
             }
             Action::Increment(by) => {
@@ -82,7 +82,7 @@ fn compare(table: &Table, model: &Model) {
         let seen = found.as_ref().map(|found: &Found| Kept {
             value: text(found.value()).to_owned(),
             version: found.version(),
-            deadline_ms: found.ttl_ms.map(|ttl_ms| model.now_ms + ttl_ms),
+            deadline_ms: found.ttl_ms.map(|ttl_ms| model.now_ms + ttl_ms + 1),
         });
         assert_eq!(seen.as_ref(), model.live(name), "{name}");
     }
@@ -254,7 +254,7 @@ fn a_full_store_refuses_what_grows_and_takes_what_shrinks() {
     assert_eq!(put(&mut table, "a", 800, None, 0), Err(Refused::Full(1000)));
     assert_eq!((table.bytes(), table.len(0)), (bytes, 2), "nothing has changed");
     assert!(put(&mut table, "a", 290, None, 0).is_ok(), "what shrinks is taken");
-    assert!(put(&mut table, "c", 300, None, 10).is_ok(), "what has expired makes room");
+    assert!(put(&mut table, "c", 300, None, 11).is_ok(), "what has expired makes room");
     assert!(table.bytes() <= 1000);
 }
 
