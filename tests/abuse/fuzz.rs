@@ -199,12 +199,18 @@ fn cut<'a>(bytes: &'a [u8], rng: &mut fastrand::Rng) -> Vec<&'a [u8]> {
 /// Without the dates, and without `100 Continue`, which is for a client that waits.
 fn comparable(received: &[u8]) -> Vec<u8> {
     const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    // Versions begin with the clock of each kv.
+    const TAG: &[u8] = b"\r\nETag: \"";
     const DATE: &[u8] = b"\r\nDate: ";
     const DATE_BYTES: usize = DATE.len() + "Sun, 06 Nov 1994 08:49:37 GMT".len();
     let (mut kept, mut rest) = (Vec::new(), received);
     while let Some(&byte) = rest.first() {
         if rest.starts_with(CONTINUE) {
             rest = &rest[CONTINUE.len()..];
+        } else if rest.starts_with(TAG) {
+            let tag = &rest[TAG.len()..];
+            let end = tag.iter().position(|&byte| byte == b'"').map_or(tag.len(), |at| at + 1);
+            rest = &tag[end..];
         } else if rest.starts_with(DATE) {
             rest = &rest[DATE_BYTES.min(rest.len())..];
         } else {
