@@ -33,11 +33,6 @@ pub fn report(report: &Report) -> Response {
     }
 }
 
-/// A known path with a slash too many.
-pub fn redirect(path: &'static str) -> Response {
-    Response::new(StatusCode::TEMPORARY_REDIRECT).header("Location", path)
-}
-
 /// `OPTIONS *`.
 pub fn options() -> Response {
     Response::new(StatusCode::NO_CONTENT).header("Allow", SERVER)

@@ -66,7 +66,7 @@ impl Service for Checker {
                 let page = docs::respond(request, &PAGE);
                 reply.send(page.unwrap_or_else(|| ApiError::NoSuchRoute.into()));
             }
-            Ok(Route::Redirect(path)) => reply.send(handlers::redirect(path)),
+            Ok(Route::Redirect(path)) => reply.send(docs::redirect(path, request.query)),
             Ok(Route::Server) => reply.send(handlers::options()),
             Err(error) => reply.send(error.into()),
         }

@@ -51,6 +51,15 @@ pub fn respond(request: &Request<'_>, page: &Page) -> Option<Response> {
     )
 }
 
+/// Sends a client to the path that it meant, with the query that it gave.
+pub fn redirect(path: &str, query: Option<&str>) -> Response {
+    let location = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    Response::new(StatusCode::TEMPORARY_REDIRECT).header("Location", location)
+}
+
 const PAGE: &str = include_str!("docs/page.html");
 
 /// Swagger UI's own images are `data:` URLs in its style sheet.

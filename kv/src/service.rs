@@ -62,8 +62,7 @@ impl<S: Store> Service for Kv<S> {
                 reply.send(page.unwrap_or_else(|| ApiError::NoSuchRoute.response()));
             }
             Ok(Route::Redirect(path)) => {
-                let redirect = Response::new(StatusCode::TEMPORARY_REDIRECT);
-                reply.send(redirect.header("Location", path.to_owned()));
+                reply.send(docs::redirect(path, request.query));
             }
             Ok(Route::Server) => {
                 reply.send(Response::new(StatusCode::NO_CONTENT).header("Allow", SERVER));

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::Signal;
@@ -322,6 +322,28 @@ fn a_client_that_sends_but_never_reads_is_ended() {
     }
     client.read_to_close();
     watch.finish();
+}
+
+/// Input that nobody reads while an answer waits for its client was reported over and over, and
+/// one such client kept a processor busy.
+#[test]
+fn a_client_that_asks_on_but_never_reads_costs_no_processor_time() {
+    const BLOCKED: Duration = Duration::from_secs(2);
+    const TICKS_MAX: u64 = 60;
+    let server = kv().env("WRITE_TIMEOUT", "30s").start();
+    store_much(&server);
+    let mut asking = ask_for_much(&server);
+    let half_closed = ask_for_much(&server);
+    half_closed.stream().shutdown(Shutdown::Write).expect("a connection");
+    asking.write(request("GET", "/health", &[], None));
+    server.get("/health").assert_json(200, HEALTHY);
+    let before = server.process().processor_ticks();
+    let started = Instant::now();
+    while started.elapsed() < BLOCKED {
+        thread::park_timeout(BLOCKED);
+    }
+    let ticks = server.process().processor_ticks() - before;
+    assert!(ticks < TICKS_MAX, "{ticks} ticks of 10 ms");
 }
 
 /// A thousand slow readers of large answers took all that the kernel has for TCP, and the requests

@@ -1,6 +1,7 @@
 //! `?wait=`: answers that come when there is something new.
 
 use std::collections::BTreeSet;
+use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -287,4 +288,71 @@ fn waiting_is_cheap() {
         client.read().assert_json(200, r#"{"success":true,"key":"k7","value":1}"#);
     }
     assert_eq!(waiters(&server), (KEYS - 1) * EACH);
+}
+
+/// A waiter whose client sent its request and closed at once was kept for its whole time: the end
+/// of the input had been reported with the request, and nothing reported it again.
+#[test]
+fn who_asks_and_leaves_in_one_breath_is_forgotten() {
+    let server = one_worker();
+    for _ in 0..50 {
+        let mut client = server.connect();
+        client.write(tests::request("GET", &format!("/keys/none?{LONG}"), &[], None));
+    }
+    server.get("/health");
+    eventually("they are forgotten", || (waiters(&server) == 0).then_some(()));
+}
+
+/// A client that closes its side only is answered as if its time was over.
+#[test]
+fn who_closes_one_side_is_answered() {
+    let server = one_worker();
+    let mut client = waiting(&server, "none", LONG, None);
+    client.stream().shutdown(Shutdown::Write).expect("a connection");
+    assert_eq!(client.read().status, 404);
+}
+
+/// Requests behind a kept reply whose client has closed its side were once handled for another
+/// client: the connection was closed while a worker was at it, and its place was taken.
+#[test]
+fn pipelined_waits_of_a_client_that_leaves_harm_nobody() {
+    let server = kv().start();
+    for round in 0..200 {
+        let mut leaving = server.connect();
+        let wait = tests::request("GET", &format!("/keys/{round}?{LONG}"), &[], None);
+        leaving.write(wait.repeat(3));
+        leaving.stream().shutdown(Shutdown::Write).expect("a connection");
+        put(&server, &round.to_string(), "1");
+        drop(leaving);
+        server
+            .connect()
+            .request("GET", "/health", &[], None)
+            .assert_json(200, r#"{"status":"healthy"}"#);
+    }
+}
+
+/// A full store removes other keys that have expired to make room, and a DELETE may meet one: who
+/// waited for these was not told.
+#[test]
+fn whoever_removes_an_expired_key_tells_who_waits_for_it() {
+    let server = kv().env("MAX_MEMORY", "60KB").start();
+    let mut client = server.connect();
+    let mut waiters = Vec::new();
+    for key in 0..20 {
+        let target = format!("/keys/{key}?raw&ttl=300ms");
+        let answer =
+            client.request("PUT", &target, &[], Some(&format!("\"{}\"", "x".repeat(2000))));
+        let tag = answer.header("ETag").expect("a tag").to_owned();
+        let mut waiter = server.connect();
+        let wait = format!("/keys/{key}?{LONG}");
+        waiter.write(tests::request("GET", &wait, &[("If-None-Match", &tag)], None));
+        waiters.push(waiter);
+    }
+    let full = format!("\"{}\"", "x".repeat(40_000));
+    eventually("there is room", || {
+        (client.request("PUT", "/keys/large?raw", &[], Some(&full)).status == 200).then_some(())
+    });
+    for mut waiter in waiters {
+        assert_eq!(waiter.read().status, 404);
+    }
 }

@@ -136,6 +136,7 @@ impl Connection {
     pub(super) fn begin(&mut self, exchange: Exchange) {
         self.exchange = Some(exchange);
         self.phase = Phase::Calling;
+        self.peer_ended = false;
         self.waits_for = None;
     }
 

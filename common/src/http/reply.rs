@@ -8,7 +8,7 @@ use super::slot::Slot;
 /// The right to answer one request, once, from any thread, now or later.
 ///
 /// Dropped unsent, also by a panic, it answers 500 and closes the connection, so that no client
-/// waits for ever. A client that has left is not told.
+/// waits for ever.
 #[must_use = "a reply that is dropped unsent answers 500"]
 pub struct Reply {
     slot: Arc<Slot>,

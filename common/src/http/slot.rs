@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustix::event::epoll::EventFlags;
+use rustix::io::ioctl_fionread;
 
 use super::Response;
 use super::connection::{Connection, Phase};
@@ -37,6 +38,13 @@ pub(super) struct Slot {
 pub(super) struct SlotState {
     pub(super) generation: u32,
     pub(super) connection: Option<Connection>,
+}
+
+impl SlotState {
+    /// The connection of that generation, if it is still the one that is here.
+    pub(super) fn of(&mut self, generation: u32) -> Option<&mut Connection> {
+        self.connection.as_mut().filter(|_| self.generation == generation)
+    }
 }
 
 const NEVER: u64 = u64::MAX;
@@ -98,7 +106,7 @@ impl Slot {
     }
 
     /// Sends what waits, and does what comes after it: waiting for the client to take more, for
-    /// its next request, or closing. Not for the phases in which a handler has the connection.
+    /// its next request, or closing. A connection whose reply is kept waits for that.
     pub(super) fn settle(&self, state: &mut SlotState) {
         let generation = state.generation;
         let Some(connection) = &mut state.connection else { return };
@@ -122,10 +130,17 @@ impl Slot {
         match connection.phase {
             Phase::Reading if self.core.is_draining() && connection.is_idle() => self.close(state),
             Phase::Reading => self.await_input(connection, generation),
-            Phase::Calling | Phase::Answered | Phase::Parked => self.set_deadline(None, false),
-            Phase::Closing { linger: false } => self.close(state),
-            Phase::Closing { linger: true } => {
-                if connection.stream.shutdown(Shutdown::Write).is_err() {
+            Phase::Calling | Phase::Answered => self.set_deadline(None, false),
+            Phase::Parked => {
+                self.set_deadline(None, false);
+                // What was reported while the request was read: perhaps that its client has gone.
+                self.revisit(connection, generation);
+            }
+            Phase::Closing { linger } => {
+                // Closing with bytes unread would reset the connection before the answer is read.
+                let linger =
+                    linger || ioctl_fionread(&connection.stream).is_ok_and(|unread| unread > 0);
+                if !linger || connection.stream.shutdown(Shutdown::Write).is_err() {
                     return self.close(state);
                 }
                 connection.phase = Phase::Lingering { bytes_left: LINGER_BYTES_MAX };
@@ -174,7 +189,10 @@ impl Slot {
     /// once: a change of the interest looks at the socket anew.
     fn report_again(&self, connection: &Connection, generation: u32) {
         let data = event_data(self.index, generation);
-        let modified = self.core.poller.modify(&connection.stream, data, INPUT | EventFlags::OUT);
+        // Input that nobody reads before the output has left would be reported over and over.
+        let interest =
+            if connection.out.is_empty() { INPUT.union(EventFlags::OUT) } else { OUTPUT };
+        let modified = self.core.poller.modify(&connection.stream, data, interest);
         if let Err(error) = modified {
             // Only a programming error can do this; the deadline will end the connection.
             log::error!("cannot wait for a connection: {error}");
@@ -212,21 +230,16 @@ impl Slot {
         }
     }
 
-    /// Nobody will send the reply. A client that is still there is told so.
+    /// Nobody will send the reply: the client is told so.
     pub(super) fn abandon(&self, generation: u32, route: usize) {
-        if !self.has_left(generation) {
-            self.core.metrics.refused(Refusal::Failed);
-            return self.answer(generation, route, Refusal::Failed.response(), false);
-        }
-        let mut state = self.lock();
-        if state.generation == generation {
-            self.close(&mut state);
-        }
+        self.core.metrics.refused(Refusal::Failed);
+        self.answer(generation, route, Refusal::Failed.response(), false);
     }
 
-    /// Whether the client of a kept reply has gone, or has at least sent its last byte.
+    /// Whether the client of a kept reply has gone, or has at least sent its last byte. Whoever
+    /// has the lock is at work for that client, so nobody waits for it here.
     pub(super) fn has_left(&self, generation: u32) -> bool {
-        let state = self.lock();
+        let Some(state) = self.try_lock() else { return false };
         let connection = state.connection.as_ref().filter(|_| state.generation == generation);
         connection.is_none_or(|connection| connection.peer_ended)
     }
@@ -281,6 +294,9 @@ impl Slot {
         }
     }
 }
+
+/// Room for more output.
+const OUTPUT: EventFlags = EventFlags::OUT.union(EventFlags::ET);
 
 /// What an event of the connection carries.
 pub(super) fn event_data(index: u32, generation: u32) -> u64 {

@@ -162,7 +162,7 @@ impl<S: Service> Worker<S> {
         }
         decoder.compact(&mut inbox);
         let mut state = slot.lock();
-        let Some(connection) = &mut state.connection else { return };
+        let Some(connection) = state.of(generation) else { return };
         connection.inbox = inbox;
         connection.decoder = decoder;
         connection.unseen = false;
@@ -277,7 +277,7 @@ impl<S: Service> Caller<'_, S> {
 
     fn call(&self, request: &Request<'_>, terms: Terms, spare: &mut Vec<u8>) -> Called {
         let started = Instant::now();
-        if let Some(connection) = &mut self.slot.lock().connection {
+        if let Some(connection) = self.slot.lock().of(self.generation) {
             connection.begin(Exchange {
                 terms,
                 method: request.method.clone(),
@@ -294,7 +294,7 @@ impl<S: Service> Caller<'_, S> {
             log::error!("a handler panicked: {} {}", request.method, escaped(request.path));
         }
         let mut state = self.slot.lock();
-        let Some(connection) = &mut state.connection else { return Called::Parked };
+        let Some(connection) = state.of(self.generation) else { return Called::Parked };
         let answered = connection.phase == Phase::Answered;
         let output_bytes = connection.out.len();
         let Some(exchange) = &mut connection.exchange else { return Called::Parked };

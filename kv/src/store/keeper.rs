@@ -12,8 +12,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::memory::Shared;
-use super::table::Garbage;
-use crate::key::Key;
 
 /// Entries that are removed under one lock.
 const SWEEP_MAX: usize = 128;
@@ -78,12 +76,8 @@ fn tend(store: &Shared) -> Duration {
 
 /// Removes some of what has expired, tells who waited for it, and says how many those were.
 fn sweep(store: &Shared) -> usize {
-    let mut garbage = Garbage::new();
-    store.write().sweep(store.now_ms(), SWEEP_MAX, &mut garbage);
-    if store.waiters.len() > 0 {
-        for entry in &garbage {
-            store.waiters.wake(&Key::kept(&entry.key_text()), |key| store.find(key));
-        }
-    }
-    garbage.len()
+    store.step(|table, now_ms, garbage| {
+        table.sweep(now_ms, SWEEP_MAX, garbage);
+        garbage.len()
+    })
 }

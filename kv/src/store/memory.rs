@@ -3,6 +3,7 @@
 //! Nothing here knows HTTP. Each method locks once, and what it takes out is dropped, and who
 //! waits is told, when the lock is free again.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     table: RwLock<Table>,
     pub(super) waiters: Waiters,
     pub(super) keeper: Keeper,
+    /// Entries that were removed after their time.
+    expired: AtomicU64,
     started: Instant,
 }
 
@@ -43,6 +46,7 @@ impl Memory {
             table: RwLock::new(Table::new(version, bytes_max)),
             waiters: Waiters::default(),
             keeper,
+            expired: AtomicU64::new(0),
             started: Instant::now(),
         });
         keeper::start(Arc::downgrade(&shared), pokes)?;
@@ -69,12 +73,22 @@ impl Shared {
         self.read().get(key, self.now_ms())
     }
 
-    /// Takes one step on the table, then drops its garbage without the lock.
-    fn step<T>(&self, step: impl FnOnce(&mut Table, u64, &mut Garbage) -> T) -> T {
-        let now_ms = self.now_ms();
+    /// Takes one step on the table. When the lock is free, those who wait for what the step has
+    /// removed are told, and its garbage is dropped.
+    pub(super) fn step<T>(&self, step: impl FnOnce(&mut Table, u64, &mut Garbage) -> T) -> T {
         let mut garbage = Garbage::new();
-        let outcome = step(&mut self.write(), now_ms, &mut garbage);
-        drop(garbage);
+        let mut table = self.write();
+        // Not before the lock: a step must not act by an older time than one that came first.
+        let now_ms = self.now_ms();
+        let outcome = step(&mut table, now_ms, &mut garbage);
+        drop(table);
+        let expired = garbage.iter().filter(|entry| !entry.is_live(now_ms)).count();
+        self.expired.fetch_add(expired as u64, Ordering::Relaxed);
+        if self.waiters.len() > 0 {
+            for entry in &garbage {
+                self.wake(&Key::kept(&entry.key_text()));
+            }
+        }
         outcome
     }
 
@@ -124,9 +138,6 @@ impl Store for Memory {
         let outcome = self
             .shared
             .step(|table, now_ms, garbage| table.delete(key, condition, now_ms, garbage));
-        if outcome == Ok(true) {
-            self.shared.wake(key);
-        }
         done(key, outcome);
     }
 
@@ -164,21 +175,18 @@ impl Store for Memory {
     }
 
     fn list(&self, selection: &Selection, done: impl FnOnce(Page) + Send + 'static) {
-        let now_ms = self.shared.now_ms();
-        let page = self.shared.read().list(selection, now_ms);
+        let table = self.shared.read();
+        let page = table.list(selection, self.shared.now_ms());
+        drop(table);
         done(page);
     }
 
     fn delete_prefix(&self, prefix: &str, done: impl FnOnce(usize) + Send + 'static) {
-        let now_ms = self.shared.now_ms();
-        let (deleted, garbage) = self.shared.write().delete_prefix(prefix, now_ms);
-        if self.shared.waiters.len() > 0 {
-            for entry in &garbage {
-                self.shared.wake(&Key::kept(&entry.key_text()));
-            }
-        }
-        drop(garbage);
-        done(deleted);
+        done(self.shared.step(|table, now_ms, garbage| {
+            let (deleted, removed) = table.delete_prefix(prefix, now_ms);
+            *garbage = removed;
+            deleted
+        }));
     }
 
     fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
@@ -194,12 +202,11 @@ impl Store for Memory {
     }
 
     fn stats(&self) -> Stats {
-        let now_ms = self.shared.now_ms();
         let table = self.shared.read();
         Stats {
-            keys: table.len(now_ms),
+            keys: table.len(self.shared.now_ms()),
             bytes: table.bytes(),
-            expired: table.expired(),
+            expired: self.shared.expired.load(Ordering::Relaxed),
             waiters: self.shared.waiters.len(),
             writes: table.writes(),
         }

@@ -26,7 +26,7 @@ const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of values that a batch reads, unless a single one is larger: a client can name the same
 /// large value a thousand times.
 const BATCH_READ_BYTES_MAX: usize = 16 << 20;
-/// Expired entries that a full store removes before it refuses.
+/// Expired entries that a full store removes before it looks whether there is room.
 const MAKE_ROOM_MAX: usize = 1024;
 
 /// What a step leaves behind: entries that are to be dropped when no lock is held any more.
@@ -43,7 +43,6 @@ pub(super) struct Table {
     version: Version,
     bytes: usize,
     bytes_max: usize,
-    expired: u64,
 }
 
 /// An entry in the order in which entries expire.
@@ -62,7 +61,6 @@ impl Table {
             version,
             bytes: 0,
             bytes_max,
-            expired: 0,
         }
     }
 
@@ -204,7 +202,6 @@ impl Table {
             let due = self.expiring.first().filter(|first| !first.0.is_live(now_ms));
             let Some(key) = due.map(|due| due.0.clone()) else { return };
             garbage.extend(self.remove(key.key()));
-            self.expired += 1;
         }
     }
 
@@ -226,10 +223,6 @@ impl Table {
     /// Steps that have changed something: each has a version.
     pub(super) fn writes(&self) -> u64 {
         self.version.0 - self.version_before.0
-    }
-
-    pub(super) fn expired(&self) -> u64 {
-        self.expired
     }
 
     fn find(&self, key: &[u8], now_ms: u64) -> Option<&Entry> {
@@ -263,12 +256,16 @@ impl Table {
         if self.bytes + entry.cost() <= self.bytes_max {
             return Ok(());
         }
-        self.sweep(now_ms, MAKE_ROOM_MAX, garbage);
-        let before = self.find_any(entry.key()).map_or(0, Entry::cost);
-        if entry.cost() <= before || self.bytes - before + entry.cost() <= self.bytes_max {
-            Ok(())
-        } else {
-            Err(Refused::Full(self.bytes_max))
+        loop {
+            let removed_before = garbage.len();
+            self.sweep(now_ms, MAKE_ROOM_MAX, garbage);
+            let before = self.find_any(entry.key()).map_or(0, Entry::cost);
+            if entry.cost() <= before || self.bytes - before + entry.cost() <= self.bytes_max {
+                return Ok(());
+            }
+            if garbage.len() == removed_before {
+                return Err(Refused::Full(self.bytes_max));
+            }
         }
     }
 

@@ -55,18 +55,10 @@ impl Waiters {
         }
     }
 
-    /// Answers those whose time is over at `now_ms`, and forgets those who have left.
+    /// Answers those whose time is over at `now_ms`, and those who seem to have left: a client that
+    /// has closed its side only is still told, and for one that has gone it makes no difference.
     pub(super) fn expire(&self, now_ms: u64, look: impl Fn(&Key<'_>) -> Option<Found>) {
-        self.end(|waiting| waiting.deadline_ms <= now_ms, look);
-        let mut by_key = self.lock();
-        let mut left = 0;
-        by_key.retain(|_, waiting| {
-            let before = waiting.len();
-            waiting.retain(|waiting| !waiting.waiter.has_left());
-            left += before - waiting.len();
-            !waiting.is_empty()
-        });
-        self.count.fetch_sub(left, Ordering::SeqCst);
+        self.end(|waiting| waiting.deadline_ms <= now_ms || waiting.waiter.has_left(), look);
     }
 
     /// Answers all, as if their time was over.
