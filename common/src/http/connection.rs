@@ -123,9 +123,10 @@ impl Connection {
         let Some(exchange) = &mut self.exchange else { return };
         exchange.terms.keep_alive &= keep_alive;
         exchange.status = response.status;
-        exchange.took = exchange.started.elapsed();
+        let now = Instant::now();
+        exchange.took = now.duration_since(exchange.started);
         metrics.answered(route, &exchange.method, exchange.status, exchange.took);
-        let buffer = encode::response(&mut self.out, response, exchange.terms);
+        let buffer = encode::response(&mut self.out, response, exchange.terms, now);
         if let Some(mut buffer) = buffer.filter(|buffer| buffer.capacity() <= SPARE_BYTES_MAX) {
             buffer.clear();
             self.spare = buffer;

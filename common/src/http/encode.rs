@@ -1,7 +1,7 @@
 //! A response, to bytes (RFC 9112, section 4).
 
 use std::cell::RefCell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 
@@ -14,11 +14,16 @@ use super::{Body, FieldValue, Refusal, Response};
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Appends the response to `output`; gives back the buffer of its body, if it had one.
-pub(super) fn response(output: &mut Output, response: Response, terms: Terms) -> Option<Vec<u8>> {
+pub(super) fn response(
+    output: &mut Output,
+    response: Response,
+    terms: Terms,
+    now: Instant,
+) -> Option<Vec<u8>> {
     let status = response.status;
     // RFC 9110, section 8.6: neither 204 nor 304 says a length here, for neither has a body.
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    head(output.buffer(), &response, terms, bodiless);
+    head(output.buffer(), &response, terms, bodiless, now);
     if bodiless || terms.head_only {
         return response.body.into_buffer();
     }
@@ -41,7 +46,7 @@ pub(super) fn response(output: &mut Output, response: Response, terms: Terms) ->
     }
 }
 
-fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool) {
+fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool, now: Instant) {
     let status = response.status;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -70,7 +75,7 @@ fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool) {
         (Version::Http10, true) => field(out, "Connection", "keep-alive"),
         (Version::Http11, true) => {}
     }
-    date(out);
+    date(out, now);
     out.extend_from_slice(b"\r\n\r\n");
 }
 
@@ -78,7 +83,7 @@ fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool) {
 /// not known.
 pub(super) fn refusal(output: &mut Output, refusal: Refusal, head_only: bool) {
     let terms = Terms { head_only, version: Version::Http11, keep_alive: false };
-    response(output, refusal.response(), terms);
+    response(output, refusal.response(), terms, Instant::now());
 }
 
 /// One field, with the line end before it, so that the last one needs none behind it.
@@ -91,17 +96,19 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend(value.bytes().filter(|byte| !byte.is_ascii_control()));
 }
 
-/// The `Date` field; formatted once a second on each thread.
-fn date(out: &mut Vec<u8>) {
+/// The `Date` field; formatted once a second on each thread. `now` spares a look at the clock.
+fn date(out: &mut Vec<u8>, now: Instant) {
     thread_local! {
-        static CACHED: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        static CACHED: RefCell<(Option<Instant>, String)> =
+            const { RefCell::new((None, String::new())) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    CACHED.with_borrow_mut(|(cached, text)| {
-        if *cached != second || text.is_empty() {
-            *text = httpdate::fmt_http_date(now);
-            *cached = second;
+    CACHED.with_borrow_mut(|(good_until, text)| {
+        if good_until.is_none_or(|until| now >= until) {
+            let time = SystemTime::now();
+            let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let rest = Duration::from_nanos(u64::from(1_000_000_000 - since_epoch.subsec_nanos()));
+            *text = httpdate::fmt_http_date(time);
+            *good_until = Some(now + rest);
         }
         out.extend_from_slice(b"\r\nDate: ");
         out.extend_from_slice(text.as_bytes());

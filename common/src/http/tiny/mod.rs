@@ -299,7 +299,7 @@ fn encoded(mut response: Response, terms: Terms) -> Vec<u8> {
         response.body = Body::Bytes(response.body.to_vec());
     }
     let mut output = Output::default();
-    encode::response(&mut output, response, terms);
+    encode::response(&mut output, response, terms, Instant::now());
     std::mem::take(output.buffer())
 }
 
