@@ -152,7 +152,9 @@ def machine() -> dict[str, str]:
         "Kernel": f"{platform.system()} {platform.release()}",
         "System": platform.freedesktop_os_release()["PRETTY_NAME"],
         "Compiler": run("rustc", "--version"),
-        "Load generator": subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split(" [")[0],
+        "Load generator": subprocess.run(
+            ["wrk", "-v"], capture_output=True, text=True
+        ).stdout.split(" [")[0],
         "Load average before": f"{os.getloadavg()[0]:.1f}",
     }
 

@@ -37,6 +37,17 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class Load:
+    """How hard a server is asked to do it."""
+
+    operation: Operation
+    connections: int
+    threads: int
+    """Of the generator."""
+    seconds: int
+
+
+@dataclass(frozen=True)
 class HttpRequest:
     """A request as a peer wants it."""
 
@@ -73,12 +84,11 @@ class Sample:
     """Lines that the server had logged then."""
 
 
-def wrk(
-    server: Server, port: int, request: HttpRequest, depth: int, connections: int, threads: int, seconds: int
-) -> Sample:
-    """Keeps `connections` busy with the request for some seconds."""
-    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "-s", str(WRK_SCRIPT)]
-    command += [f"http://127.0.0.1:{port}{request.path}", "--", request.method, str(depth)]
+def wrk(server: Server, port: int, request: HttpRequest, load: Load) -> Sample:
+    """Keeps the connections busy with the request."""
+    command = ["wrk", f"-t{load.threads}", f"-c{load.connections}", f"-d{load.seconds}s"]
+    command += ["-s", str(WRK_SCRIPT), f"http://127.0.0.1:{port}{request.path}", "--"]
+    command += [request.method, str(load.operation.depth)]
     if request.body:
         command += [request.content_type, request.body]
 
@@ -86,26 +96,29 @@ def wrk(
         outcome = json.loads(output.splitlines()[-1])
         return outcome["answers"] / outcome["us"] * 1e6, outcome["p99_us"], outcome["errors"]
 
-    return _measure(server, command, threads, read)
+    return _measure(server, command, load.threads, read)
 
 
 def redis_benchmark(
-    server: Server, port: int, words: list[str], depth: int, connections: int, threads: int, requests: int
+    server: Server, port: int, words: list[str], load: Load, requests: int
 ) -> Sample:
     """Sends so many requests, each being the command of these words."""
     command = ["redis-benchmark", "-h", "127.0.0.1", "-p", str(port), "--csv"]
-    command += ["-c", str(connections), "-P", str(depth), "-n", str(requests)]
-    command += ["--threads", str(threads), *words]
+    command += ["-c", str(load.connections), "-P", str(load.operation.depth), "-n", str(requests)]
+    command += ["--threads", str(load.threads), *words]
 
     def read(output: str) -> tuple[float, float, int]:
         outcome = list(csv.DictReader(output.splitlines()))[-1]
         return float(outcome["rps"]), float(outcome["p99_latency_ms"]) * 1000, 0
 
-    return _measure(server, command, threads, read)
+    return _measure(server, command, load.threads, read)
 
 
 def _measure(
-    server: Server, command: list[str], threads: int, read: Callable[[str], tuple[float, float, int]]
+    server: Server,
+    command: list[str],
+    threads: int,
+    read: Callable[[str], tuple[float, float, int]],
 ) -> Sample:
     server_before, all_before = server.cpu_seconds(), busy_seconds()
     started = time.perf_counter()
@@ -151,9 +164,8 @@ def idle_connections(port: int, count: int, request: bytes) -> Iterator[None]:
             raise RuntimeError(f"{lost} of {count} idle connections were closed by the server")
 
 
-def pour(port: int, requests: Iterator[bytes], mark: bytes) -> int:
-    """Sends all requests, many in a row, and counts the answers by a `mark` that each holds once."""
-    answered = 0
+def pour(port: int, requests: Iterator[bytes], mark: bytes) -> None:
+    """Sends all requests, many in a row, until each has its answer, which holds `mark` once."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         while batch := list(itertools.islice(requests, POUR_BATCH)):
             connection.sendall(b"".join(batch))
@@ -161,7 +173,5 @@ def pour(port: int, requests: Iterator[bytes], mark: bytes) -> int:
             while answers.count(mark) < len(batch):
                 received = connection.recv(1 << 20)
                 if not received:
-                    raise RuntimeError(f"closed after {answered} answers: {bytes(answers[-200:])!r}")
+                    raise RuntimeError(f"closed after {bytes(answers[-200:])!r}")
                 answers += received
-            answered += len(batch)
-    return answered

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from load import HttpRequest, Operation, Sample, redis_benchmark, wrk
-from system import Server, ask, ask_at_once, ask_whole, free_port
+from load import HttpRequest, Load, Operation, Sample, redis_benchmark, wrk
+from system import Server, ask_at_once, ask_whole, free_port
 
 KEY = "bench"
 FASTAPI_PACKAGES = "fastapi and uvicorn from PyPI"
@@ -111,19 +111,17 @@ class Peer:
             raise RuntimeError(f"{self.name} does not keep what it is given: {answer[:500]!r}")
         return answer
 
-    def load(
-        self, started: Started, operation: Operation, connections: int, threads: int, seconds: int
-    ) -> Sample:
-        """Keeps so many connections busy with the operation."""
-        request = self.request(operation)
-        server, port = started.server, started.port
-        return wrk(server, port, request, operation.depth, connections, threads, seconds)
+    def load(self, started: Started, load: Load) -> Sample:
+        """Puts the server under load; a value is there."""
+        return wrk(started.server, started.port, self.request(load.operation), load)
 
 
 class Kv(Peer):
     """One of the builds of kv."""
 
-    def __init__(self, name: str, binary: Path, env: dict[str, str] | None = None, log: str = "log") -> None:
+    def __init__(
+        self, name: str, binary: Path, env: dict[str, str] | None = None, log: str = "log"
+    ) -> None:
         self.name = name
         self.binary = binary
         self.env = {"LOG_LEVEL": "WARNING"} | (env or {})
@@ -160,9 +158,14 @@ class FastApi(Kv):
         listed = subprocess.run(
             [self.binary.with_name("pip"), "freeze"], capture_output=True, text=True, check=True
         )
-        packages = [line for line in listed.stdout.split() if line.startswith(("fastapi=", "uvicorn="))]
+        packages = [
+            line for line in listed.stdout.split() if line.startswith(("fastapi=", "uvicorn="))
+        ]
         python = first_line(str(self.binary.with_name("python")), "--version")
-        return f"{', '.join(packages).replace('==', ' ')}, {python}"
+        # asyncio sets TCP_NODELAY on connections of a socket that it made itself, which it does not
+        # for several workers; so each answer's second segment waits for an acknowledgment.
+        nodelay = "" if self.workers == 1 else ", connections without TCP_NODELAY"
+        return f"{', '.join(packages).replace('==', ' ')}, {python}{nodelay}"
 
     def command(self, port: int, directory: Path) -> list[str]:
         uvicorn = [str(self.binary), "--app-dir", str(self.app_dir), "fastapi_twin:app"]
@@ -172,7 +175,7 @@ class FastApi(Kv):
         return {"PYTHONDONTWRITEBYTECODE": "1"}
 
     def fill(self, started: Started, operation: Operation) -> bytes:
-        """Each worker has a store of its own and starts in its own time: until all have the value."""
+        """Each worker has a store of its own and starts in its own time: all get the value."""
         get = self.request(Operation("GET", operation.value_bytes)).raw()
         put = self.request(Operation("PUT", operation.value_bytes)).raw()
         deadline = time.monotonic() + FILL_TIMEOUT_S
@@ -203,14 +206,16 @@ class Nginx(Peer):
         locations = ""
         for size, answer_bytes in self.answer_bytes.items():
             blocks, rest = divmod(max(0, answer_bytes - len(NGINX_HEAD)), NGINX_BLOCK_BYTES)
-            locations += f"location = /keys/{size} {{ return 200 '{'${block}' * blocks}{'x' * rest}'; }} "
+            locations += (
+                f"location = /keys/{size} {{ return 200 '{'${block}' * blocks}{'x' * rest}'; }} "
+            )
         config = f"""
             daemon off; worker_processes auto; pid nginx.pid; error_log stderr;
             events {{ worker_connections 4096; }}
             http {{
                 access_log off; server_tokens off; keepalive_requests 1000000000;
                 default_type application/json;
-                map '' $block {{ default '{'x' * NGINX_BLOCK_BYTES}'; }}
+                map '' $block {{ default '{"x" * NGINX_BLOCK_BYTES}'; }}
                 server {{ listen 127.0.0.1:{port} backlog=4096; {locations} }}
             }}"""
         (directory / "nginx.conf").write_text(config)
@@ -254,15 +259,13 @@ class Redis(Peer):
             raise RuntimeError(f"{self.name} does not keep what it is given: {answer[:500]!r}")
         return answer
 
-    def load(
-        self, started: Started, operation: Operation, connections: int, threads: int, seconds: int
-    ) -> Sample:
-        guess = 20_000 if connections == 1 else 100_000 * min(operation.depth, 10)
-        rate = self.rates.get((operation, connections), guess)
-        words = self.words(operation)
-        server, port, requests = started.server, started.port, int(rate * seconds)
-        sample = redis_benchmark(server, port, words, operation.depth, connections, threads, requests)
-        self.rates[operation, connections] = sample.rate
+    def load(self, started: Started, load: Load) -> Sample:
+        guess = 20_000 if load.connections == 1 else 100_000 * min(load.operation.depth, 10)
+        like = (load.operation, load.connections)
+        requests = int(self.rates.get(like, guess) * load.seconds)
+        words = self.words(load.operation)
+        sample = redis_benchmark(started.server, started.port, words, load, requests)
+        self.rates[like] = sample.rate
         return sample
 
 
@@ -297,7 +300,9 @@ class Webdis(Peer):
         redis = " ".join(f"'{word}'" for word in Redis().command(redis_port, directory))
         ping = f"until redis-cli -p {redis_port} ping; do sleep 0.02; done"
         # Both end with the shell: it is what the benchmark stops.
-        script = f"trap 'kill $(jobs -p); wait; exit' TERM; {redis} & {ping}; webdis webdis.json & wait"
+        script = (
+            f"trap 'kill $(jobs -p); wait; exit' TERM; {redis} & {ping}; webdis webdis.json & wait"
+        )
         return ["bash", "-c", script]
 
     def request(self, operation: Operation) -> HttpRequest:
@@ -316,7 +321,16 @@ class Etcd(Peer):
 
     def command(self, port: int, directory: Path) -> list[str]:
         client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
-        etcd = ["etcd", "--enable-v2", "--data-dir", "data", "--logger", "zap", "--log-level", "error"]
+        etcd = [
+            "etcd",
+            "--enable-v2",
+            "--data-dir",
+            "data",
+            "--logger",
+            "zap",
+            "--log-level",
+            "error",
+        ]
         etcd += ["--listen-client-urls", client, "--advertise-client-urls", client]
         etcd += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
         return etcd + ["--initial-cluster", f"default={peer}"]
@@ -338,7 +352,11 @@ class EtcdV2(Etcd):
         if packages := super().missing():
             return packages
         usage = subprocess.run(["etcd", "--help"], capture_output=True, text=True)
-        return [] if "--enable-v2" in usage.stdout + usage.stderr else ["an etcd before 3.6 (it has the v2 API)"]
+        return (
+            []
+            if "--enable-v2" in usage.stdout + usage.stderr
+            else ["an etcd before 3.6 (it has the v2 API)"]
+        )
 
     def request(self, operation: Operation) -> HttpRequest:
         path = f"/v2/keys/{KEY}"

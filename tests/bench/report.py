@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from cases import ALL, GENERATOR_SHARE_MAX, KV, MUSL, OTHERS_SHARE_MAX, Bench, Idle, Keys
-from results import CPU_US, GOALS, KIB, LINES, MUSL_ALLOWANCE, P99_US, RATE, START_MS, Goal, Results, Series
+from results import (
+    CPU_US,
+    GOALS,
+    KIB,
+    LINES,
+    MUSL_ALLOWANCE,
+    P99_US,
+    RATE,
+    START_MS,
+    Goal,
+    Results,
+    Series,
+)
 
 NONE = "-"
 MARKS = {"limited": "*", "errors": "!"}
@@ -28,7 +40,8 @@ its defaults but for `LOG_LEVEL=WARNING`. nginx has no store: it answers a const
 many bytes as kv's answer has.
 
 - `±`: half of the range of all rounds.
-- `*`: the load generator used {GENERATOR_SHARE_MAX:.0%} of what its threads can have, so the server may do more.
+- `*`: the load generator used {GENERATOR_SHARE_MAX:.0%} of what its threads can have, so the server
+  may do more.
 - `!`: some requests got no answer within 2 seconds, or one that says an error.
 - 99th percentiles are of GET with 64 connections and one generator thread, which then has a core
   of its own.
@@ -40,7 +53,8 @@ def page(bench: Bench, facts: dict[str, str], absent: list[str]) -> str:
     results = bench.results
     parts = [
         "# Benchmarks",
-        f"Written by `make bench`. Every number is the median of {bench.rounds} samples of {bench.seconds} s.",
+        f"Written by `make bench`. Every number is the median of {bench.rounds} rounds; a rate is "
+        f"measured for {bench.seconds} s in each.",
         *_titled("## Goals", _goals(results)),
         *_titled("## Answers a second, by connections", _rates(results)),
         *_titled("## kv's rate over each peer's, by connections", _ratios(results)),
@@ -107,7 +121,10 @@ def _by_connections(peers: Sequence[str], cell: Callable[[str, str], str]) -> st
     """A table for GET and one for PUT; a cell by peer and case."""
     tables = []
     for verb in ("GET", "PUT"):
-        rows = [[peer, *(cell(peer, f"{verb.lower()}-{column}") for column in COLUMNS)] for peer in peers]
+        rows = [
+            [peer, *(cell(peer, f"{verb.lower()}-{column}") for column in COLUMNS)]
+            for peer in peers
+        ]
         tables.append(_table([verb, *COLUMNS.values()], _measured(rows)))
     return "\n\n".join(table for table in tables if table)
 
@@ -165,8 +182,8 @@ def _disturbed(bench: Bench) -> str:
     if not bench.disturbed:
         return ""
     return (
-        f"Beside {bench.disturbed} of {bench.samples} samples, something else on the machine took more than "
-        f"{OTHERS_SHARE_MAX:.0%} of its CPU time."
+        f"Beside {bench.disturbed} of {bench.samples} samples, something else on the machine took "
+        f"more than {OTHERS_SHARE_MAX:.0%} of its CPU time."
     )
 
 
@@ -189,6 +206,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     if len(rows) == 1:
         return ""
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |"
+        for row in rows
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)

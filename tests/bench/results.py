@@ -130,6 +130,14 @@ GOALS = [
         at_most=1.0,
     ),
     Goal("Idle, memory", _mb("idle"), at_most=2.5, unit=" MB"),
-    Goal("Log level INFO to a file, of the rate at WARNING", _within("info-file", "warning"), at_least=0.9),
-    Goal("Log level INFO to /dev/null, of the rate at WARNING", _within("info-null", "warning"), at_least=0.9),
+    Goal(
+        "Log level INFO to a file, of the rate at WARNING",
+        _within("info-file", "warning"),
+        at_least=0.9,
+    ),
+    Goal(
+        "Log level INFO to /dev/null, of the rate at WARNING",
+        _within("info-null", "warning"),
+        at_least=0.9,
+    ),
 ]

@@ -1,4 +1,4 @@
-"""What the benchmark asks of the machine: free ports, processes, their memory and their CPU time."""
+"""What the benchmark asks of the machine: ports, processes, their memory and their CPU time."""
 
 from __future__ import annotations
 
