@@ -1,10 +1,13 @@
 //! The `OpenAPI` documents and the programs say the same.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use checker::routes::ENDPOINTS;
 use common::docs::PATHS;
 use kv::routes::Route;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tests::{Client, Json, Launch, Server, checker, golden, kv, recorded, request};
 
@@ -120,6 +123,74 @@ fn every_operation_answers_and_every_other_is_refused() {
             }
         }
     }
+}
+
+/// Refuses duplicate members, as the parser of the API pages does; serde's takes the last one.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Unique;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some((name, Unique)) = map.next_entry::<String, Unique>()? {
+            if let Some(duplicate) = seen.replace(name) {
+                return Err(A::Error::custom(format!("duplicate member {duplicate}")));
+            }
+        }
+        Ok(Unique)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Unique, A::Error> {
+        while seq.next_element::<Unique>()?.is_some() {}
+        Ok(Unique)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_unit<E>(self) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+}
+
+/// A response that was defined twice broke the API pages in every browser.
+#[test]
+fn no_member_stands_twice_in_a_document() {
+    for document in [kv::openapi::OPENAPI, checker::openapi::OPENAPI] {
+        let unique: Result<Unique, _> = serde_json::from_str(document);
+        assert!(unique.is_ok(), "{:?}", unique.err());
+    }
+    assert!(serde_json::from_str::<Unique>(r#"{"a":[{"b":1,"b":2}]}"#).is_err());
 }
 
 /// A new route does not compile here until somebody has said where it is documented.
