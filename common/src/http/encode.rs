@@ -13,6 +13,12 @@ use super::{Body, FieldValue, Refusal, Response};
 /// Sent when a client waits for it before it sends a body (RFC 9110, section 10.1.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// What most answers begin with, in one piece.
+const JSON_FOUND: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json";
+const JSON: &str = "application/json";
+/// A date has 29 characters (RFC 9110, section 5.6.7).
+const DATE_BYTES: usize = "\r\nDate: ".len() + 29 + "\r\n\r\n".len();
+
 /// Appends the response to `output`; gives back the buffer of its body, if it had one.
 pub(super) fn response(
     output: &mut Output,
@@ -48,15 +54,20 @@ pub(super) fn response(
 
 fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool, now: Instant) {
     let status = response.status;
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    if let Some(content_type) = response.content_type {
-        field(out, "Content-Type", content_type);
+    if status == StatusCode::OK && response.content_type == Some(JSON) {
+        out.extend_from_slice(JSON_FOUND);
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+        if let Some(content_type) = response.content_type {
+            field(out, "Content-Type", content_type);
+        }
     }
     if !bodiless {
-        field(out, "Content-Length", itoa::Buffer::new().format(response.body.len()));
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(response.body.len()).as_bytes());
     }
     for (name, value) in &response.headers {
         match value {
@@ -64,7 +75,9 @@ fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool, no
             FieldValue::Text(text) => field(out, name, text),
             FieldValue::Number(number) => field(out, name, itoa::Buffer::new().format(*number)),
             FieldValue::EntityTag(number) => {
-                field(out, name, "\"");
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b": \"");
                 out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
                 out.push(b'"');
             }
@@ -75,8 +88,7 @@ fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool, no
         (Version::Http10, true) => field(out, "Connection", "keep-alive"),
         (Version::Http11, true) => {}
     }
-    date(out, now);
-    out.extend_from_slice(b"\r\n\r\n");
+    date_and_end(out, now);
 }
 
 /// Appends the engine's own answer, after which the connection closes. The request's terms are
@@ -93,24 +105,31 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b": ");
     // A line end in a value would start a field of the client's choice.
     debug_assert!(!value.bytes().any(|byte| byte.is_ascii_control()), "{name}: {value:?}");
-    out.extend(value.bytes().filter(|byte| !byte.is_ascii_control()));
+    if value.bytes().any(|byte| byte.is_ascii_control()) {
+        out.extend(value.bytes().filter(|byte| !byte.is_ascii_control()));
+    } else {
+        out.extend_from_slice(value.as_bytes());
+    }
 }
 
-/// The `Date` field; formatted once a second on each thread. `now` spares a look at the clock.
-fn date(out: &mut Vec<u8>, now: Instant) {
+/// The `Date` field and the end of the head; formatted once a second on each thread. `now` spares
+/// a look at the clock.
+fn date_and_end(out: &mut Vec<u8>, now: Instant) {
     thread_local! {
-        static CACHED: RefCell<(Option<Instant>, String)> =
-            const { RefCell::new((None, String::new())) };
+        static CACHED: RefCell<(Option<Instant>, [u8; DATE_BYTES])> =
+            const { RefCell::new((None, [b' '; DATE_BYTES])) };
     }
-    CACHED.with_borrow_mut(|(good_until, text)| {
+    CACHED.with_borrow_mut(|(good_until, block)| {
         if good_until.is_none_or(|until| now >= until) {
             let time = SystemTime::now();
             let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
             let rest = Duration::from_nanos(u64::from(1_000_000_000 - since_epoch.subsec_nanos()));
-            *text = httpdate::fmt_http_date(time);
+            let text = format!("\r\nDate: {}\r\n\r\n", httpdate::fmt_http_date(time));
+            for (to, from) in block.iter_mut().zip(text.bytes()) {
+                *to = from;
+            }
             *good_until = Some(now + rest);
         }
-        out.extend_from_slice(b"\r\nDate: ");
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(block);
     });
 }

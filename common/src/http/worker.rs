@@ -25,7 +25,7 @@ const ENDED: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFl
 
 /// Events taken from the kernel at once; few, so that one worker does not hold many connections
 /// while another has nothing to do.
-const EVENTS_MAX: usize = 16;
+const EVENTS_MAX: usize = 8;
 /// Bytes read from a connection at once.
 const INPUT_BYTES: usize = 64 << 10;
 
