@@ -76,7 +76,9 @@ impl ApiError<'_> {
             ApiError::Refused(refused) | ApiError::OpRefused { refused, .. } => match refused {
                 Refused::Condition(_) => StatusCode::PRECONDITION_FAILED,
                 Refused::NotAnInteger | Refused::Overflow => StatusCode::CONFLICT,
-                Refused::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+                Refused::Full(_) | Refused::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+                Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Refused::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 Refused::ReadsTooMuch(_) => StatusCode::UNPROCESSABLE_ENTITY,
             },
             ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

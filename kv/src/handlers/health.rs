@@ -2,7 +2,7 @@
 
 use common::http::{Reply, Response, StatusCode};
 
-use crate::key::Key;
+use crate::error::ApiError;
 use crate::store::Store;
 
 /// Says that the service answers.
@@ -10,9 +10,12 @@ pub fn get(reply: Reply) {
     reply.send(Response::json(StatusCode::OK, r#"{"status":"healthy"}"#));
 }
 
-/// Says that the store answers: a key that need not be there is looked up.
+/// Says whether the store reads and writes.
 pub fn ready(store: &impl Store, reply: Reply) {
-    store.get(&Key::kept("ready"), |_, _| {
-        reply.send(Response::json(StatusCode::OK, r#"{"status":"ready"}"#));
+    store.ready(|outcome| {
+        reply.send(match outcome {
+            Ok(()) => Response::json(StatusCode::OK, r#"{"status":"ready"}"#),
+            Err(refused) => ApiError::Refused(refused).response(),
+        });
     });
 }

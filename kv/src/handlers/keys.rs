@@ -44,7 +44,10 @@ pub fn get(store: &impl Store, key: &Key<'_>, request: &Request<'_>, mut reply: 
     match Read::of(request) {
         Ok(Read { wait: None, reading }) => store.get(key, move |key, found| {
             let body = reply.buffer();
-            reply.send(reading.answer(key, found.as_ref(), body));
+            reply.send(match found {
+                Ok(found) => reading.answer(key, found.as_ref(), body),
+                Err(refused) => ApiError::Refused(refused).response(),
+            });
         }),
         Ok(Read { wait: Some(timeout), reading }) => {
             let known = reading.condition.if_none_match.clone();
@@ -142,6 +145,7 @@ impl Waiter for Parked {
             Waited::Unchanged(version) => {
                 self.reading.instead(version).unwrap_or_else(|| not_modified(version))
             }
+            Waited::Failed(refused) => ApiError::Refused(refused).response(),
         };
         self.reply.send(response);
     }

@@ -11,8 +11,11 @@ use crate::store::{Listed, Page, Selection, Store};
 pub fn get(store: &impl Store, request: &Request<'_>, mut reply: Reply) {
     match read(Query::new(request.query)) {
         Ok((selection, values)) => store.list(&selection, move |page| {
-            let body = page_body(&page, values, reply.buffer());
-            reply.send(Response::json(StatusCode::OK, body));
+            let body = reply.buffer();
+            reply.send(match page {
+                Ok(page) => Response::json(StatusCode::OK, page_body(&page, values, body)),
+                Err(refused) => ApiError::Refused(refused).response(),
+            });
         }),
         Err(error) => reply.send(ApiError::from(error).response()),
     }
@@ -21,7 +24,11 @@ pub fn get(store: &impl Store, request: &Request<'_>, mut reply: Reply) {
 /// `DELETE`: removes every key with the prefix.
 pub fn delete(store: &impl Store, request: &Request<'_>, mut reply: Reply) {
     match Query::new(request.query).required_prefix() {
-        Ok(prefix) => store.delete_prefix(&prefix, move |deleted| {
+        Ok(prefix) => store.delete_prefix(&prefix, move |outcome| {
+            let deleted = match outcome {
+                Ok(deleted) => deleted,
+                Err(refused) => return reply.send(ApiError::Refused(refused).response()),
+            };
             let mut body = reply.buffer();
             body.extend_from_slice(br#"{"success":true,"deleted":"#);
             push_number(&mut body, deleted);

@@ -63,7 +63,7 @@ fn tend(store: &Shared) -> Duration {
     }
     let waiting = store.waiters.len() > 0;
     if waiting {
-        store.waiters.expire(store.now_ms(), |key| store.find(key));
+        store.waiters.expire(store.now_ms(), |key| Ok(store.find(key)));
     }
     let now_ms = store.now_ms();
     let until_expiry = store.read().next_deadline_ms().map(|at_ms| at_ms.saturating_sub(now_ms));

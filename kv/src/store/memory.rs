@@ -5,14 +5,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use super::entry::NEVER;
 use super::keeper::{self, Keeper, WAITERS_TICK};
 use super::table::{Garbage, Table};
 use super::waiters::Waiters;
 use super::{
-    Batched, Condition, Found, Incremented, Op, Page, Refused, Selection, Stats, Store, Version,
-    Wait, Waiter,
+    Batched, Condition, Export, Exported, Found, Imported, Incremented, Op, Page, Refused,
+    Selection, Stats, Store, Version, Wait, Waiter, unix_ms,
 };
 use crate::key::Key;
 
@@ -39,8 +40,7 @@ impl Memory {
     /// # Errors
     /// There is no room for the thread that removes what has expired.
     pub fn new(bytes_max: usize) -> std::io::Result<Self> {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let version = Version(u64::try_from(since_epoch.as_micros()).unwrap_or_default());
+        let version = Version::of_the_clock();
         let (keeper, pokes) = Keeper::new();
         let shared = Arc::new(Shared {
             table: RwLock::new(Table::new(version, bytes_max)),
@@ -104,14 +104,18 @@ impl Shared {
     }
 
     fn wake(&self, key: &Key<'_>) {
-        self.waiters.wake(key, |key| self.find(key));
+        self.waiters.wake(key, |key| Ok(self.find(key)));
     }
 }
 
 impl Store for Memory {
-    fn get(&self, key: &Key<'_>, done: impl FnOnce(&Key<'_>, Option<Found>) + Send + 'static) {
+    fn get(
+        &self,
+        key: &Key<'_>,
+        done: impl FnOnce(&Key<'_>, Result<Option<Found>, Refused>) + Send + 'static,
+    ) {
         let found = self.shared.find(key);
-        done(key, found);
+        done(key, Ok(found));
     }
 
     fn put(
@@ -177,19 +181,61 @@ impl Store for Memory {
         done(ops, outcome);
     }
 
-    fn list(&self, selection: &Selection, done: impl FnOnce(Page) + Send + 'static) {
+    fn list(
+        &self,
+        selection: &Selection,
+        done: impl FnOnce(Result<Page, Refused>) + Send + 'static,
+    ) {
         let table = self.shared.read();
         let page = table.list(selection, self.shared.now_ms());
         drop(table);
-        done(page);
+        done(Ok(page));
     }
 
-    fn delete_prefix(&self, prefix: &str, done: impl FnOnce(usize) + Send + 'static) {
-        done(self.shared.step(|table, now_ms, garbage| {
+    fn delete_prefix(
+        &self,
+        prefix: &str,
+        done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
+    ) {
+        done(Ok(self.shared.step(|table, now_ms, garbage| {
             let (deleted, removed) = table.delete_prefix(prefix, now_ms);
             *garbage = removed;
             deleted
-        }));
+        })));
+    }
+
+    fn export(&self) -> Result<Export, Refused> {
+        let table = self.shared.read();
+        let now_ms = self.shared.now_ms();
+        let entries = table.entries(now_ms);
+        drop(table);
+        let unix_ms = unix_ms();
+        Ok(Box::new(entries.into_iter().map(move |entry| {
+            let expires = entry.deadline_ms() != NEVER;
+            let expires_at_ms = expires.then(|| unix_ms + (entry.deadline_ms() - now_ms));
+            Ok(Exported { entry, expires_at_ms })
+        })))
+    }
+
+    fn import(
+        &self,
+        entries: &[Imported<'_>],
+        done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
+    ) {
+        let outcome = self
+            .shared
+            .step(|table, now_ms, garbage| table.import(entries, unix_ms(), now_ms, garbage));
+        if outcome.is_ok() {
+            if entries.iter().any(|entry| entry.expires_at_ms.is_some()) {
+                self.shared.expect(Some(Duration::ZERO));
+            }
+            if self.shared.waiters.len() > 0 {
+                for entry in entries {
+                    self.shared.wake(&entry.key);
+                }
+            }
+        }
+        done(outcome);
     }
 
     fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
@@ -201,7 +247,13 @@ impl Store for Memory {
     }
 
     fn release_waiters(&self) {
-        self.shared.waiters.release(|key| self.shared.find(key));
+        self.shared.waiters.release(|key| Ok(self.shared.find(key)));
+    }
+
+    fn ready(&self, done: impl FnOnce(Result<(), Refused>) + Send + 'static) {
+        // A lock that is never given back would be the only reason why not.
+        drop(self.shared.read());
+        done(Ok(()));
     }
 
     fn stats(&self) -> Stats {

@@ -22,7 +22,8 @@ mod tests;
 mod waiters;
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 pub use memory::Memory;
@@ -33,6 +34,21 @@ use entry::Entry;
 /// When a key was written, on the store's own count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
+
+impl Version {
+    /// The version that a new store begins behind: the clock in microseconds, so that versions
+    /// grow from one store to the next.
+    fn of_the_clock() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Version(u64::try_from(since_epoch.as_micros()).unwrap_or_default())
+    }
+}
+
+/// Unix time in milliseconds, as the clock has it now.
+fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or_default()
+}
 
 /// The state of a key that a step asks for: preconditions of RFC 9110, section 13.1.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,8 +76,8 @@ pub struct Found {
     pub ttl_ms: Option<u64>,
 }
 
-/// Why a step was not taken. Nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a step was not taken. Nothing has changed, unless the reason says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
     /// The key is in another state than the condition asks for: its version, if it has one.
     Condition(Option<Version>),
@@ -73,6 +89,12 @@ pub enum Refused {
     Full(usize),
     /// A batch reads more than this many bytes of values.
     ReadsTooMuch(usize),
+    /// The disk is full; what was acknowledged is kept, and can be read.
+    DiskFull,
+    /// The store cannot do this now, and why.
+    Unavailable(Arc<str>),
+    /// What is kept under the key, or beside it, is damaged, and how that shows.
+    Damaged(Arc<str>),
 }
 
 /// What a counter has come to.
@@ -152,6 +174,34 @@ pub struct Page {
 #[derive(Clone)]
 pub struct Listed(Entry);
 
+/// A key on its way out of the store.
+#[derive(Clone)]
+pub struct Exported {
+    entry: Entry,
+    /// When it expires, in milliseconds of Unix time, if it does.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// The keys of a store as they were at one moment, in byte order. Looking for the next one may
+/// block: this is for a thread of its own.
+pub type Export = Box<dyn Iterator<Item = Result<Exported, Refused>> + Send>;
+
+/// A key on its way into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported<'a> {
+    /// The key.
+    pub key: Key<'a>,
+    /// Its value, which is valid JSON text.
+    pub value: &'a str,
+    /// The version that it has, at most [`IMPORTED_VERSION_MAX`]; a new one if there is none.
+    pub version: Option<Version>,
+    /// When it expires, in milliseconds of Unix time, if it does.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// The largest version that is taken over; all that can be counted from there on is the store's.
+pub const IMPORTED_VERSION_MAX: Version = Version(1 << 62);
+
 /// What a client waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
@@ -169,6 +219,8 @@ pub enum Waited {
     Absent,
     /// The time is over, and the version is the same.
     Unchanged(Version),
+    /// The store cannot tell.
+    Failed(Refused),
 }
 
 /// Somebody who waits.
@@ -198,7 +250,11 @@ pub struct Stats {
 /// none.
 pub trait Store: Send + Sync + 'static {
     /// Reads a key.
-    fn get(&self, key: &Key<'_>, done: impl FnOnce(&Key<'_>, Option<Found>) + Send + 'static);
+    fn get(
+        &self,
+        key: &Key<'_>,
+        done: impl FnOnce(&Key<'_>, Result<Option<Found>, Refused>) + Send + 'static,
+    );
 
     /// Keeps `value`, which is valid JSON text, in place of what was there; for `ttl`, or until it
     /// is removed.
@@ -238,10 +294,30 @@ pub trait Store: Send + Sync + 'static {
     );
 
     /// Lists keys. Every key that is there from the first page to the last is seen once.
-    fn list(&self, selection: &Selection, done: impl FnOnce(Page) + Send + 'static);
+    fn list(
+        &self,
+        selection: &Selection,
+        done: impl FnOnce(Result<Page, Refused>) + Send + 'static,
+    );
 
     /// Removes every key that begins so, as one step; says how many had a value.
-    fn delete_prefix(&self, prefix: &str, done: impl FnOnce(usize) + Send + 'static);
+    fn delete_prefix(
+        &self,
+        prefix: &str,
+        done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
+    );
+
+    /// Everything that is kept, as it is at one moment.
+    fn export(&self) -> Result<Export, Refused>;
+
+    /// Takes over keys as one step; says how many. A key that is there with the same or a later
+    /// version stays as it is, and what has expired is left out, so the same import twice
+    /// does no more than once.
+    fn import(
+        &self,
+        entries: &[Imported<'_>],
+        done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
+    );
 
     /// Answers the waiter as soon as the key is in a state that it does not know, or its time is
     /// over.
@@ -249,6 +325,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends all waiting now, as if its time was over.
     fn release_waiters(&self);
+
+    /// Says whether the store reads and writes.
+    fn ready(&self, done: impl FnOnce(Result<(), Refused>) + Send + 'static);
 
     /// Sums over the whole store.
     fn stats(&self) -> Stats;
@@ -326,6 +405,23 @@ impl Listed {
     }
 }
 
+impl Exported {
+    /// The key, which is UTF-8.
+    pub fn key(&self) -> &[u8] {
+        self.entry.key()
+    }
+
+    /// The JSON text.
+    pub fn value(&self) -> &[u8] {
+        self.entry.value()
+    }
+
+    /// When it was written.
+    pub fn version(&self) -> Version {
+        self.entry.version()
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -349,6 +445,11 @@ impl fmt::Display for Refused {
             Refused::ReadsTooMuch(bytes_max) => {
                 write!(f, "A batch reads at most {bytes_max} bytes, or one value")
             }
+            Refused::DiskFull => {
+                f.write_str("The disk is full: nothing is written until it has room")
+            }
+            Refused::Unavailable(reason) => write!(f, "The store is not available: {reason}"),
+            Refused::Damaged(reason) => write!(f, "The stored data is damaged: {reason}"),
         }
     }
 }

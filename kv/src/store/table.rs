@@ -14,8 +14,8 @@ use hashbrown::HashTable;
 
 use super::entry::{Entry, NEVER};
 use super::{
-    Action, Batched, Condition, Done, Found, Incremented, Listed, Op, Page, Refused, Selection,
-    Version,
+    Action, Batched, Condition, Done, Found, Imported, Incremented, Listed, Op, Page, Refused,
+    Selection, Version,
 };
 use crate::key::Key;
 
@@ -37,10 +37,10 @@ pub(super) struct Table {
     hasher: RandomState,
     ordered: BTreeSet<Entry>,
     expiring: BTreeSet<Expiring>,
-    /// The version before the first one that was given out.
-    version_before: Version,
     /// The last version that was given out.
     version: Version,
+    /// Steps that have changed something.
+    steps: u64,
     bytes: usize,
     bytes_max: usize,
 }
@@ -57,8 +57,8 @@ impl Table {
             hasher: RandomState::new(),
             ordered: BTreeSet::new(),
             expiring: BTreeSet::new(),
-            version_before: version,
             version,
+            steps: 0,
             bytes: 0,
             bytes_max,
         }
@@ -83,7 +83,7 @@ impl Table {
         let entry = Entry::new(key, value, version, deadline_ms(ttl, now_ms));
         self.make_room(&entry, now_ms, garbage)?;
         garbage.extend(self.set(entry));
-        self.version = version;
+        self.took(version);
         Ok(version)
     }
 
@@ -99,7 +99,7 @@ impl Table {
         let was_live = removed.as_ref().is_some_and(|entry| entry.is_live(now_ms));
         garbage.extend(removed);
         if was_live {
-            self.version = self.next_version();
+            self.took(self.next_version());
         }
         Ok(was_live)
     }
@@ -117,7 +117,7 @@ impl Table {
         let (value, entry) = self.sum(key, by, version, now_ms)?;
         self.make_room(&entry, now_ms, garbage)?;
         garbage.extend(self.set(entry));
-        self.version = version;
+        self.took(version);
         Ok(Incremented { value, version })
     }
 
@@ -137,17 +137,17 @@ impl Table {
             match done.and_then(|done| within_read_limit(done, &mut read_bytes)) {
                 Ok((done, Changed::No)) => results.push(done),
                 Ok((done, Changed::From(before))) => {
-                    undo.push((index, before));
+                    undo.push((&op.key, before));
                     results.push(done);
                 }
                 Err(refused) => {
-                    self.undo(ops, undo, garbage);
+                    self.put_back(undo, garbage);
                     return Err((index, refused));
                 }
             }
         }
         if !undo.is_empty() {
-            self.version = version;
+            self.took(version);
         }
         garbage.extend(undo.into_iter().filter_map(|(_, before)| before));
         Ok(Batched { version: self.version, results })
@@ -191,9 +191,50 @@ impl Table {
         }
         let deleted = begin_so.iter().filter(|entry| entry.is_live(now_ms)).count();
         if deleted > 0 {
-            self.version = self.next_version();
+            self.took(self.next_version());
         }
         (deleted, begin_so)
+    }
+
+    /// Takes over what is newer than what is here; says how many entries those were. `unix_ms` is
+    /// Unix time at `now_ms`.
+    pub(super) fn import(
+        &mut self,
+        entries: &[Imported<'_>],
+        unix_ms: u64,
+        now_ms: u64,
+        garbage: &mut Garbage,
+    ) -> Result<usize, Refused> {
+        let version = self.next_version();
+        let mut latest = self.version;
+        let mut before: Vec<(&Key<'_>, Option<Entry>)> = Vec::new();
+        for Imported { key, value, version: given, expires_at_ms } in entries {
+            let current = self.find(key.as_str().as_bytes(), now_ms).map(Entry::version);
+            let known = given.is_some_and(|given| current >= Some(given));
+            if known || expires_at_ms.is_some_and(|at_ms| at_ms <= unix_ms) {
+                continue;
+            }
+            let deadline_ms = expires_at_ms
+                .map_or(NEVER, |at_ms| now_ms.saturating_add(at_ms - unix_ms).min(NEVER - 1));
+            let entry = Entry::new(key, value, given.unwrap_or(version), deadline_ms);
+            latest = latest.max(entry.version());
+            if let Err(refused) = self.make_room(&entry, now_ms, garbage) {
+                self.put_back(before, garbage);
+                return Err(refused);
+            }
+            before.push((key, self.set(entry)));
+        }
+        if !before.is_empty() {
+            self.took(latest);
+        }
+        let taken = before.len();
+        garbage.extend(before.into_iter().filter_map(|(_, entry)| entry));
+        Ok(taken)
+    }
+
+    /// All entries that have a value, in byte order.
+    pub(super) fn entries(&self, now_ms: u64) -> Vec<Entry> {
+        self.ordered.iter().filter(|entry| entry.is_live(now_ms)).cloned().collect()
     }
 
     /// Removes entries whose deadline has passed, so many at most; they are in `garbage` then.
@@ -222,7 +263,7 @@ impl Table {
 
     /// Steps that have changed something: each has a version.
     pub(super) fn writes(&self) -> u64 {
-        self.version.0 - self.version_before.0
+        self.steps
     }
 
     fn find(&self, key: &[u8], now_ms: u64) -> Option<&Entry> {
@@ -244,6 +285,12 @@ impl Table {
 
     fn next_version(&self) -> Version {
         Version(self.version.0 + 1)
+    }
+
+    /// A step has been taken.
+    fn took(&mut self, version: Version) {
+        self.version = version;
+        self.steps += 1;
     }
 
     /// Refuses what would take the store past its limit; what takes less than before may stay.
@@ -357,17 +404,12 @@ impl Table {
         Ok((done, Changed::From(self.set(entry))))
     }
 
-    /// Takes back what the operations of a refused batch have changed, the last one first.
-    fn undo(
-        &mut self,
-        ops: &[Op<'_>],
-        changes: Vec<(usize, Option<Entry>)>,
-        garbage: &mut Garbage,
-    ) {
-        for (index, before) in changes.into_iter().rev() {
+    /// Puts back what was there before the changes of a refused step, the last one first.
+    fn put_back(&mut self, changes: Vec<(&Key<'_>, Option<Entry>)>, garbage: &mut Garbage) {
+        for (key, before) in changes.into_iter().rev() {
             garbage.extend(match before {
                 Some(entry) => self.set(entry),
-                None => self.remove(ops[index].key.as_str().as_bytes()),
+                None => self.remove(key.as_str().as_bytes()),
             });
         }
     }

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Found, Wait, Waited, Waiter};
+use super::{Found, Refused, Wait, Waited, Waiter};
 use crate::key::Key;
 
 type ByKey = HashMap<Box<str>, Vec<Waiting>>;
+/// The state that a key was found in.
+pub(super) type Looked = Result<Option<Found>, Refused>;
 
 #[derive(Default)]
 pub(super) struct Waiters {
@@ -49,7 +51,7 @@ impl Waiters {
     }
 
     /// Answers those who wait for the key and do not know the state that `look` finds it in.
-    pub(super) fn wake(&self, key: &Key<'_>, look: impl Fn(&Key<'_>) -> Option<Found>) {
+    pub(super) fn wake(&self, key: &Key<'_>, look: impl Fn(&Key<'_>) -> Looked) {
         if self.len() > 0 {
             answer(key, self.take(key, |waiting, found| waiting.wait.news(found), look));
         }
@@ -57,16 +59,16 @@ impl Waiters {
 
     /// Answers those whose time is over at `now_ms`, and those who seem to have left: a client that
     /// has closed its side only is still told, and for one that has gone it makes no difference.
-    pub(super) fn expire(&self, now_ms: u64, look: impl Fn(&Key<'_>) -> Option<Found>) {
+    pub(super) fn expire(&self, now_ms: u64, look: impl Fn(&Key<'_>) -> Looked) {
         self.end(|waiting| waiting.deadline_ms <= now_ms || waiting.waiter.has_left(), look);
     }
 
     /// Answers all, as if their time was over.
-    pub(super) fn release(&self, look: impl Fn(&Key<'_>) -> Option<Found>) {
+    pub(super) fn release(&self, look: impl Fn(&Key<'_>) -> Looked) {
         self.end(|_| true, look);
     }
 
-    fn end(&self, is_over: impl Fn(&Waiting) -> bool, look: impl Fn(&Key<'_>) -> Option<Found>) {
+    fn end(&self, is_over: impl Fn(&Waiting) -> bool, look: impl Fn(&Key<'_>) -> Looked) {
         let keys: Vec<Box<str>> = {
             let by_key = self.lock();
             let over = by_key.iter().filter(|(_, waiting)| waiting.iter().any(&is_over));
@@ -74,7 +76,7 @@ impl Waiters {
         };
         for key in &keys {
             let key = Key::kept(key);
-            let over = |waiting: &Waiting, found: Option<&Found>| {
+            let over = |waiting: &Waiting, found: &Looked| {
                 is_over(waiting).then(|| waiting.wait.end(found))
             };
             answer(&key, self.take(&key, over, &look));
@@ -85,8 +87,8 @@ impl Waiters {
     fn take(
         &self,
         key: &Key<'_>,
-        answer: impl Fn(&Waiting, Option<&Found>) -> Option<Waited>,
-        look: impl Fn(&Key<'_>) -> Option<Found>,
+        answer: impl Fn(&Waiting, &Looked) -> Option<Waited>,
+        look: impl Fn(&Key<'_>) -> Looked,
     ) -> Vec<Due> {
         let mut by_key = self.lock();
         let Some(waiting) = by_key.get_mut(key.as_str()) else { return Vec::new() };
@@ -94,7 +96,7 @@ impl Waiters {
         let mut due = Vec::new();
         let mut still = Vec::new();
         for waiting in waiting.drain(..) {
-            match answer(&waiting, found.as_ref()) {
+            match answer(&waiting, &found) {
                 Some(waited) => due.push(Due { waited, waiter: waiting.waiter }),
                 None => still.push(waiting),
             }
@@ -120,21 +122,22 @@ fn answer(key: &Key<'_>, due: Vec<Due>) {
 
 impl Wait {
     /// The answer that a key in this state gives, if it gives one before the time is over.
-    fn news(&self, found: Option<&Found>) -> Option<Waited> {
-        match (&self.known, found) {
-            (Some(known), Some(found)) if known.contain(Some(found.version())) => None,
-            (_, Some(found)) => Some(Waited::Changed(found.clone())),
-            (Some(_), None) => Some(Waited::Absent),
-            (None, None) => None,
+    fn news(&self, looked: &Looked) -> Option<Waited> {
+        match (&self.known, looked) {
+            (_, Err(refused)) => Some(Waited::Failed(refused.clone())),
+            (Some(known), Ok(Some(found))) if known.contain(Some(found.version())) => None,
+            (_, Ok(Some(found))) => Some(Waited::Changed(found.clone())),
+            (Some(_), Ok(None)) => Some(Waited::Absent),
+            (None, Ok(None)) => None,
         }
     }
 
     /// The answer when the time is over.
-    fn end(&self, found: Option<&Found>) -> Waited {
-        match (self.news(found), found) {
+    fn end(&self, looked: &Looked) -> Waited {
+        match (self.news(looked), looked) {
             (Some(waited), _) => waited,
-            (None, Some(found)) => Waited::Unchanged(found.version()),
-            (None, None) => Waited::Absent,
+            (None, Ok(Some(found))) => Waited::Unchanged(found.version()),
+            (None, _) => Waited::Absent,
         }
     }
 }
