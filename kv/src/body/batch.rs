@@ -129,7 +129,7 @@ impl<'a> Fields<'a> {
             "put" => {
                 self.refuse("put", &[by])?;
                 let value = self.value.ok_or(OpFault::Missing("value"))?;
-                let action = Action::Put(value, self.ttl.map(read_ttl).transpose()?);
+                let action = Action::Put(value.into(), self.ttl.map(read_ttl).transpose()?);
                 self.op_with(action, self.condition()?)
             }
             "get" => {

@@ -265,7 +265,7 @@ fn check_batch_refused(body: &str, error: &BatchError<'_>) {
 #[test]
 fn operations_are_read() {
     let op = |action, condition| Op { key: Key::new("k").unwrap(), action, condition };
-    let put = Action::Put;
+    let put = |value: &'static str, ttl| Action::Put(value.into(), ttl);
     let always = Condition::default;
     let at = |version| Condition {
         if_match: Some(Versions::OneOf(vec![Version(version)])),

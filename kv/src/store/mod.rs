@@ -21,6 +21,7 @@ mod table;
 mod tests;
 mod waiters;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -121,7 +122,7 @@ pub struct Op<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Keeps a value, for so long if a time is given.
-    Put(&'a str, Option<Duration>),
+    Put(Cow<'a, str>, Option<Duration>),
     /// Reads.
     Get,
     /// Removes.
@@ -192,7 +193,7 @@ pub struct Imported<'a> {
     /// The key.
     pub key: Key<'a>,
     /// Its value, which is valid JSON text.
-    pub value: &'a str,
+    pub value: Cow<'a, str>,
     /// The version that it has, at most [`IMPORTED_VERSION_MAX`]; a new one if there is none.
     pub version: Option<Version>,
     /// When it expires, in milliseconds of Unix time, if it does.
@@ -342,6 +343,17 @@ impl Condition {
 }
 
 impl Op<'_> {
+    /// The same operation with all that it names its own.
+    pub fn to_owned(&self) -> Op<'static> {
+        let action = match &self.action {
+            Action::Put(value, ttl) => Action::Put(Cow::Owned(value.to_string()), *ttl),
+            Action::Get => Action::Get,
+            Action::Delete => Action::Delete,
+            Action::Increment(by) => Action::Increment(*by),
+        };
+        Op { key: self.key.clone().into_owned(), action, condition: self.condition.clone() }
+    }
+
     /// How long what it writes is kept, if that is limited.
     pub fn ttl(&self) -> Option<Duration> {
         match &self.action {

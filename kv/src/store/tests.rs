@@ -175,7 +175,7 @@ fn op() -> impl Strategy<Value = Op<'static>> {
     );
     let ttl = prop::option::of((1..50u64).prop_map(Duration::from_millis));
     let action = prop_oneof![
-        4 => (value, ttl).prop_map(|(value, ttl)| Action::Put(value, ttl)),
+        4 => (value, ttl).prop_map(|(value, ttl)| Action::Put(value.into(), ttl)),
         2 => Just(Action::Delete),
         3 => (-3..4i64).prop_map(Action::Increment),
         1 => Just(Action::Get),
