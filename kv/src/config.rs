@@ -2,23 +2,24 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::config::secret::SecretSetting;
 use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
 use common::config::value::{self, Host};
-use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
+use common::config::{ConfigError, Invocation, Program, Setting, Subcommand, Values};
 use common::health::Target;
 use common::http::Limits;
 use log::LevelFilter;
 
 use crate::access::Access;
+use crate::store::{Fsync, Options};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Serve until a signal comes.
-    Serve(Config),
+    Serve(Box<Config>),
     /// Ask the running service whether it is well.
     Health(Target),
     /// Print [`PROGRAM`]'s help.
@@ -38,10 +39,22 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// The limits of the HTTP engine.
     pub limits: Limits,
-    /// Bytes of memory that the store may need.
-    pub memory_bytes_max: usize,
+    /// Where values are kept.
+    pub store: StoreChoice,
     /// The tokens that clients have to show.
     pub access: Access,
+}
+
+/// Where values are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// In memory, as long as the process lives.
+    Memory {
+        /// Bytes of memory that the store may need.
+        bytes_max: usize,
+    },
+    /// On a disk.
+    Durable(Options),
 }
 
 /// What `PROGRAM` can be told to do.
@@ -57,6 +70,27 @@ const PORT: Setting<u16> = server::port("8000");
 
 const MAX_MEMORY: Setting<usize> =
     Setting { name: "MAX_MEMORY", default: "none", help: "for keys and values", parse: max_memory };
+
+const DATA_DIR: Setting<Option<PathBuf>> = Setting {
+    name: "DATA_DIR",
+    default: "none",
+    help: "keep all in this directory",
+    parse: data_dir,
+};
+
+const FSYNC: Setting<Fsync> = Setting {
+    name: "FSYNC",
+    default: "always",
+    help: "sync each write, or so often (100ms)",
+    parse: fsync,
+};
+
+const CACHE_SIZE: Setting<usize> = Setting {
+    name: "CACHE_SIZE",
+    default: "32MiB",
+    help: "of DATA_DIR, in memory",
+    parse: value::byte_size,
+};
 
 const KV_READ_TOKEN: SecretSetting =
     SecretSetting::new("KV_READ_TOKEN", "KV_READ_TOKEN_FILE", "token for GET and HEAD");
@@ -75,6 +109,7 @@ pub const PROGRAM: Program<Action> = Program {
             &KV_TOKEN.rows(),
             &KV_READ_TOKEN.rows(),
             &[MAX_MEMORY.row()],
+            &[DATA_DIR.row(), FSYNC.row(), CACHE_SIZE.row()],
             LIMITS,
         ],
     },
@@ -111,18 +146,52 @@ pub fn parse(
         Invocation::Run(Action::Health, values) => {
             Command::Health(Target { host: values.get(&HOST)?, port: values.get(&PORT)? })
         }
-        Invocation::Run(Action::Serve, values) => Command::Serve(Config {
+        Invocation::Run(Action::Serve, values) => Command::Serve(Box::new(Config {
             host: values.get(&HOST)?,
             port: values.get(&PORT)?,
             log_level: values.get(&LOG_LEVEL)?,
             limits: server::limits(&values)?,
-            memory_bytes_max: values.get(&MAX_MEMORY)?,
+            store: store(&values)?,
             access: Access {
                 token: KV_TOKEN.get(&values, &read_file)?,
                 read_token: KV_READ_TOKEN.get(&values, &read_file)?,
             },
-        }),
+        })),
     })
+}
+
+fn store<E>(values: &Values<E>) -> Result<StoreChoice, ConfigError>
+where
+    E: Fn(&str) -> Option<OsString>,
+{
+    let Some(directory) = values.get(&DATA_DIR)? else {
+        values.needs(&[FSYNC.row(), CACHE_SIZE.row()], DATA_DIR.row())?;
+        return Ok(StoreChoice::Memory { bytes_max: values.get(&MAX_MEMORY)? });
+    };
+    values.excludes(DATA_DIR.row(), MAX_MEMORY.row())?;
+    Ok(StoreChoice::Durable(Options {
+        directory,
+        fsync: values.get(&FSYNC)?,
+        cache_bytes: values.get(&CACHE_SIZE)? as u64,
+    }))
+}
+
+/// A directory, or `none`.
+fn data_dir(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    match text {
+        "" => Err("is no directory"),
+        text if text.eq_ignore_ascii_case("none") => Ok(None),
+        text => Ok(Some(PathBuf::from(text))),
+    }
+}
+
+/// `always`, or how long after a write.
+fn fsync(text: &str) -> Result<Fsync, &'static str> {
+    if text.eq_ignore_ascii_case("always") {
+        return Ok(Fsync::Always);
+    }
+    let interval = value::timeout(text).map(Fsync::Every);
+    interval.map_err(|_| "is neither 'always' nor a duration (100ms, 1s, or seconds; 1ms to 1d)")
 }
 
 /// A size, or `none` for as much as there is.
@@ -150,7 +219,7 @@ mod tests {
             port: 8000,
             log_level: LevelFilter::Info,
             limits: Limits { workers: value::workers("cores").unwrap(), ..Limits::default() },
-            memory_bytes_max: usize::MAX,
+            store: StoreChoice::Memory { bytes_max: usize::MAX },
             access: Access::default(),
         }
     }
@@ -159,7 +228,7 @@ mod tests {
     fn check(args: &str, env: &[(&str, &str)], change: impl FnOnce(&mut Config)) {
         let mut expected = config();
         change(&mut expected);
-        assert_eq!(read(args, env), Ok(Command::Serve(expected)));
+        assert_eq!(read(args, env), Ok(Command::Serve(Box::new(expected))));
     }
 
     /// Sets one setting by its flag and by its variable.
@@ -196,8 +265,9 @@ mod tests {
         let quarter = Duration::from_millis(250);
         check_both("HEAD_TIMEOUT", "250ms", |config| config.limits.head_timeout = quarter);
         check_both("BODY_TIMEOUT", "250ms", |config| config.limits.body_timeout = quarter);
-        check_both("MAX_MEMORY", "64MiB", |config| config.memory_bytes_max = 64 << 20);
-        check_both("MAX_MEMORY", "None", |config| config.memory_bytes_max = usize::MAX);
+        let memory = |bytes_max| StoreChoice::Memory { bytes_max };
+        check_both("MAX_MEMORY", "64MiB", |config| config.store = memory(64 << 20));
+        check_both("MAX_MEMORY", "None", |config| config.store = memory(usize::MAX));
         check_both("KV_TOKEN", "a", |config| config.access.token = Secret::new("a"));
         check_both("KV_READ_TOKEN", "a", |config| config.access.read_token = Secret::new("a"));
         // The files of these tests hold their names.
@@ -205,6 +275,33 @@ mod tests {
         check_both("KV_READ_TOKEN_FILE", "a", |config| config.access.read_token = Secret::new("a"));
         check_both("IDLE_TIMEOUT", "250ms", |config| config.limits.idle_timeout = quarter);
         check_both("WRITE_TIMEOUT", "250ms", |config| config.limits.write_timeout = quarter);
+    }
+
+    #[test]
+    fn the_store_is_on_a_disk_if_a_directory_is_given() {
+        let on_disk = |change: fn(&mut Options)| {
+            let directory = PathBuf::from("/data");
+            let mut options = Options { directory, fsync: Fsync::Always, cache_bytes: 32 << 20 };
+            change(&mut options);
+            move |config: &mut Config| config.store = StoreChoice::Durable(options)
+        };
+        check("--data-dir /data", &[], on_disk(|_| {}));
+        check("", &[("DATA_DIR", "/data"), ("FSYNC", "Always")], on_disk(|_| {}));
+        let second = on_disk(|options| options.fsync = Fsync::Every(Duration::from_secs(1)));
+        check("--data-dir /data --fsync 1", &[], second);
+        let small = on_disk(|options| options.cache_bytes = 1 << 20);
+        check("--cache-size 1MiB", &[("DATA_DIR", "/data")], small);
+        check("--data-dir none", &[("DATA_DIR", "/data")], |_| {});
+        for (args, error) in [
+            ("--fsync 1s", "--fsync needs DATA_DIR"),
+            ("--cache-size 1MiB", "--cache-size needs DATA_DIR"),
+            (
+                "--data-dir /data --max-memory 1MiB",
+                "--data-dir and --max-memory cannot be given together",
+            ),
+        ] {
+            assert_eq!(read(args, &[]).unwrap_err().to_string(), error);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod json;
 mod log;
 mod process;
 mod program;
+mod stores;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ pub use json::Json;
 pub use log::Log;
 pub use process::{Process, raise_descriptors};
 pub use program::{Finished, Launch, ReservedPort, Server, Stopped, checker, kv};
+pub use stores::{Store, current};
 
 /// How long a wait may take before the test fails; far more than a loaded machine needs.
 pub const DEADLINE: Duration = Duration::from_secs(30);

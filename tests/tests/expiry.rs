@@ -4,6 +4,13 @@ use std::time::{Duration, Instant};
 
 use tests::{Client, Response, eventually, kv};
 
+tests::on_every_store! {
+    what_is_left_is_told,
+    what_is_no_time_is_refused,
+    a_key_is_there_until_its_time_and_no_longer,
+    a_write_sets_the_time_anew_and_an_increment_keeps_it,
+}
+
 /// Milliseconds left, if there is an end.
 #[track_caller]
 fn ttl_ms(answer: &Response) -> Option<u64> {
@@ -17,7 +24,6 @@ fn write(client: &mut Client, method: &str, target: &str, body: Option<&str>) {
     assert!(matches!(answer.status, 200 | 201), "{target}: {}", answer.text());
 }
 
-#[test]
 fn what_is_left_is_told() {
     let server = kv().start();
     let mut client = server.connect();
@@ -41,7 +47,6 @@ fn what_is_left_is_told() {
     check("3650d", 315_360_000_000);
 }
 
-#[test]
 fn what_is_no_time_is_refused() {
     let server = kv().start();
     let mut client = server.connect();
@@ -57,7 +62,6 @@ fn what_is_no_time_is_refused() {
     assert_eq!(server.get("/keys/a").status, 404);
 }
 
-#[test]
 fn a_key_is_there_until_its_time_and_no_longer() {
     const TTL: Duration = Duration::from_millis(300);
     let server = kv().start();
@@ -84,7 +88,6 @@ fn a_key_is_there_until_its_time_and_no_longer() {
     }
 }
 
-#[test]
 fn a_write_sets_the_time_anew_and_an_increment_keeps_it() {
     let server = kv().start();
     let mut client = server.connect();
