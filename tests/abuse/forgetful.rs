@@ -11,8 +11,8 @@ use std::path::Path;
 
 use tests::forgetful::{Crash, Directories, Fault, Forgetful, Mount, MountError, Options, Times};
 
-const HELP: &str = "\
-  crash forget|prefix|torn [SEED]     the power goes; what has files open has to start again
+const HELP: &str =
+    "  crash forget|prefix|torn [SEED]     the power goes; what has files open has to start again
   fail sync|write|full [once]         errors from now on: EIO of fsync, EIO or ENOSPC of writes
   heal                                no errors any more
   limit BYTES                         the space on the disk";

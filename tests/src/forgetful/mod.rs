@@ -29,9 +29,11 @@ mod image;
 mod journal;
 mod mount;
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 pub use faults::{Fault, Times};
 pub use mount::{Mount, MountError, MountPoint};
@@ -65,8 +67,8 @@ pub enum Directories {
     /// When its directory has been synced, as POSIX has it, and no sooner. Names that have not
     /// been synced come through a torn crash independently of each other.
     Strict,
-    /// When anything has been synced that is younger than the name, as in the journal of ext4: syncing a
-    /// file or directory brings all names to the disk up to the last one that concerns it.
+    /// In their order, as in the journal of ext4: syncing a file or directory brings all names to
+    /// the disk up to the last one that concerns it.
     Journaled,
 }
 
@@ -114,21 +116,24 @@ impl Forgetful {
         Mount::new(Served { disk: self.clone(), mount: self.lock().supersede() }, at)
     }
 
-    /// The same, where it is possible; otherwise standard error says that a test was skipped, also
-    /// when the test harness shows no output of tests that pass.
+    /// The same, where it is possible; otherwise standard error says, once a test, that it was skipped,
+    /// also when the test harness shows no output of tests that pass.
     pub fn mount_or_skip(&self, at: &MountPoint) -> Option<Mount> {
-        self.mount(at.path())
-            .map_err(|error| {
-                let test = std::thread::current();
-                let test = test.name().unwrap_or_default();
-                // Nobody is there to be told that nobody can be told.
-                let _ = writeln!(io::stderr(), "SKIPPED {test}: {error}");
-            })
-            .ok()
+        thread_local! { static TOLD: Cell<bool> = const { Cell::new(false) } }
+        let mounted = self.mount(at.path());
+        if let Err(error) = &mounted
+            && !TOLD.replace(true)
+        {
+            let test = thread::current();
+            let test = test.name().unwrap_or_default();
+            // Nobody is there to be told that nobody can be told.
+            let _ = writeln!(io::stderr(), "SKIPPED {test}: {error}");
+        }
+        mounted.ok()
     }
 
-    /// Cuts the power, and switches it on again. The seed decides about what is left to chance. A mount that is there
-    /// answers EIO to everything from then on: mount anew.
+    /// Cuts the power, and switches it on again. The seed decides about what is left to chance. A
+    /// mount that is there answers EIO to everything from then on: mount anew.
     pub fn crash(&self, crash: Crash, seed: u64) {
         let mut disk = self.lock();
         disk.supersede();
