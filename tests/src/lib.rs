@@ -1,5 +1,5 @@
 //! What the integration tests share: starting the real binaries, a strict client on a raw socket,
-//! JSON that compares exactly, and the recorded cases.
+//! JSON that compares exactly, the recorded cases, and a file system that forgets.
 //!
 //! Invariants: every wait has a deadline, and none is a fixed sleep; a program that was started is
 //! killed and reaped when its handle is dropped.
@@ -10,6 +10,7 @@ mod binaries;
 mod bystander;
 mod cases;
 mod client;
+pub mod forgetful;
 mod json;
 mod log;
 mod process;
