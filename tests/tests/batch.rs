@@ -1,5 +1,7 @@
 //! `POST /batch`
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::thread;
 
 use tests::{Client, Json, Response, kv};

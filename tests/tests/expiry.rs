@@ -1,5 +1,7 @@
 //! `?ttl=`: what it may be, what it shows and when it ends.
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::time::{Duration, Instant};
 
 use tests::{Client, Response, eventually, kv};

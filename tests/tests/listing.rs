@@ -1,5 +1,7 @@
 //! `GET /keys` and `DELETE /keys`
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::thread;

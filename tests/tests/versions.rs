@@ -1,5 +1,7 @@
 //! Entity tags and conditions, alone and in races.
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::sync::Barrier;
 use std::thread;
 

@@ -1,5 +1,7 @@
 //! `?wait=`: answers that come when there is something new.
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::collections::BTreeSet;
 use std::net::Shutdown;
 use std::thread;
