@@ -54,7 +54,8 @@ coverage: ## Measure which lines the tests reach
 	@exec scripts/coverage.sh
 
 bench: ## Measure kv beside its peers, some ten minutes; BENCH_QUICK=1 for one
-	@exec tests/bench/bench.py
+	@tests/bench/bench.py
+	@tests/bench/durable.py
 
 clean: ## Remove what was built: target, coverage, containers, images
 	rm -rf target coverage
