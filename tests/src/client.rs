@@ -116,6 +116,50 @@ impl Client {
         self.response(Asked::Head)
     }
 
+    /// Reads an answer that comes in chunks (RFC 9112, section 7.1), up to the last chunk.
+    #[track_caller]
+    pub fn read_chunks(&mut self) -> Response {
+        let (mut response, head_bytes) = self.whole_head();
+        assert_eq!(response.header("Transfer-Encoding"), Some("chunked"));
+        assert_eq!(response.header("Content-Length"), None);
+        self.received.drain(..head_bytes);
+        loop {
+            let line = self.line();
+            let length = usize::from_str_radix(&line, 16).expect("a chunk's length, and no more");
+            let chunk = self.take(length);
+            assert_eq!(self.take(2), b"\r\n");
+            if length == 0 {
+                break;
+            }
+            response.body.extend_from_slice(&chunk);
+        }
+        if response.header("Connection") == Some("close") {
+            self.expect_close();
+        }
+        response
+    }
+
+    /// The bytes of the next line, without its end.
+    #[track_caller]
+    fn line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.received.windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.take(end);
+                self.take(2);
+                return String::from_utf8(line).expect("UTF-8");
+            }
+            assert!(self.fill(), "closed within a line");
+        }
+    }
+
+    #[track_caller]
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.received.len() < length {
+            assert!(self.fill(), "closed within a chunk");
+        }
+        self.received.drain(..length).collect()
+    }
+
     /// Waits for the server to close. Nothing may come before that.
     #[track_caller]
     pub fn expect_close(&mut self) {
@@ -131,14 +175,20 @@ impl Client {
         std::mem::take(&mut self.received)
     }
 
+    /// The head of the next answer, and its length.
     #[track_caller]
-    fn response(&mut self, asked: Asked) -> Response {
-        let (mut response, head_bytes) = loop {
+    fn whole_head(&mut self) -> (Response, usize) {
+        loop {
             if let Some(parsed) = head(&self.received) {
-                break parsed;
+                return parsed;
             }
             assert!(self.fill(), "closed after {:?}", String::from_utf8_lossy(&self.received));
-        };
+        }
+    }
+
+    #[track_caller]
+    fn response(&mut self, asked: Asked) -> Response {
+        let (mut response, head_bytes) = self.whole_head();
         let body_bytes = response.check_framing();
         self.received.drain(..head_bytes);
         let body_bytes = if asked == Asked::Head { 0 } else { body_bytes };
