@@ -206,6 +206,8 @@ fn documented_as(route: &Route<'_>) -> Option<&'static str> {
         Route::List => Some("GET /keys"),
         Route::DeletePrefix => Some("DELETE /keys"),
         Route::Batch => Some("POST /batch"),
+        Route::Export => Some("GET /export"),
+        Route::Import => Some("POST /import"),
         Route::Increment(_) => Some("POST /incr/{key}"),
         Route::Docs => Some("GET /docs"),
         Route::Redirect(_) | Route::Server => None,

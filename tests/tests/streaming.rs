@@ -338,7 +338,7 @@ fn a_stop_does_not_wait_for_ever_for_a_stream() {
     let (address, running, replies) = serve(Limits { stop_timeout, ..limits() });
     let mut client = Client::connect(address);
     let (_, ended) = write_for_ever(begin(&mut client, &replies));
-    client.stream().read_exact(&mut [0; 100_000]).expect("it is there");
+    client.stream().read_exact(&mut vec![0; 100_000]).expect("it is there");
     running.stop();
     assert_ends(&ended);
     assert!(!client.read_to_close().ends_with(b"0\r\n\r\n"), "it looks whole");
