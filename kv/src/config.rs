@@ -75,7 +75,7 @@ const KV_URL: Setting<Option<ServiceUrl>> =
     Setting { name: "KV_URL", default: "none", help: "in place of --host, --port", parse: kv_url };
 
 const FILE: Setting<Option<PathBuf>> =
-    Setting { name: "FILE", default: "-", help: "stdin or stdout if '-'", parse: file };
+    Setting { name: "FILE", default: "-", help: "the file; - is stdin, stdout", parse: file };
 
 /// Which kv a transfer is with, and the file.
 const TRANSFER: &[Row] = &[KV_URL.row(), PORT.row(), HOST.row(), FILE.row()];

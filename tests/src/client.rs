@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client on a raw socket, strict about what comes back.
 //!
 //! It adds nothing to what is sent and forgives nothing in what is received: every answer has
-//! one length and one date, a body where there must be one and none where there must not, and
+//! one length, or comes in chunks, and one date, a body where there must be one and none where there must not, and
 //! nothing follows an answer but the next one.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -33,6 +33,13 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The body's bytes.
     pub body: Vec<u8>,
+}
+
+/// How an answer says where its body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Length(usize),
+    Chunks,
 }
 
 /// What decides about an answer's framing, other than itself.
@@ -116,27 +123,19 @@ impl Client {
         self.response(Asked::Head)
     }
 
-    /// Reads an answer that comes in chunks (RFC 9112, section 7.1), up to the last chunk.
+    /// A body in chunks, up to the last one (RFC 9112, section 7.1).
     #[track_caller]
-    pub fn read_chunks(&mut self) -> Response {
-        let (mut response, head_bytes) = self.whole_head();
-        assert_eq!(response.header("Transfer-Encoding"), Some("chunked"));
-        assert_eq!(response.header("Content-Length"), None);
-        self.received.drain(..head_bytes);
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
         loop {
             let line = self.line();
             let length = usize::from_str_radix(&line, 16).expect("a chunk's length, and no more");
-            let chunk = self.take(length);
+            body.append(&mut self.take(length));
             assert_eq!(self.take(2), b"\r\n");
             if length == 0 {
-                break;
+                return body;
             }
-            response.body.extend_from_slice(&chunk);
         }
-        if response.header("Connection") == Some("close") {
-            self.expect_close();
-        }
-        response
     }
 
     /// The bytes of the next line, without its end.
@@ -155,7 +154,7 @@ impl Client {
     #[track_caller]
     fn take(&mut self, length: usize) -> Vec<u8> {
         while self.received.len() < length {
-            assert!(self.fill(), "closed within a chunk");
+            assert!(self.fill(), "closed {} bytes into {length}", self.received.len());
         }
         self.received.drain(..length).collect()
     }
@@ -189,13 +188,13 @@ impl Client {
     #[track_caller]
     fn response(&mut self, asked: Asked) -> Response {
         let (mut response, head_bytes) = self.whole_head();
-        let body_bytes = response.check_framing();
+        let framing = response.check_framing();
         self.received.drain(..head_bytes);
-        let body_bytes = if asked == Asked::Head { 0 } else { body_bytes };
-        while self.received.len() < body_bytes {
-            assert!(self.fill(), "closed {} bytes into {response:?}", self.received.len());
-        }
-        response.body = self.received.drain(..body_bytes).collect();
+        response.body = match framing {
+            _ if asked == Asked::Head => Vec::new(),
+            Framing::Length(length) => self.take(length),
+            Framing::Chunks => self.chunks(),
+        };
         if response.header("Connection") == Some("close") {
             self.expect_close();
         }
@@ -288,24 +287,24 @@ impl Response {
         assert_eq!(self.text(), shape);
     }
 
-    /// The length of the body that follows, if the request was not HEAD.
+    /// How the body comes that follows, if the request was not HEAD.
     #[track_caller]
-    fn check_framing(&self) -> usize {
-        assert_eq!(self.header("Transfer-Encoding"), None);
+    fn check_framing(&self) -> Framing {
         if self.status == 100 {
             assert_eq!(self.headers, []);
-            return 0;
+            return Framing::Length(0);
         }
         assert!(self.header("Date").is_some(), "no date in {:?}", self.headers);
         let connection = self.header("Connection");
         assert!(matches!(connection, None | Some("close" | "keep-alive")), "{connection:?}");
-        match (self.status, self.header("Content-Length")) {
-            (204 | 304, length) => {
-                assert_eq!(length, None);
-                0
+        let (coding, length) = (self.header("Transfer-Encoding"), self.header("Content-Length"));
+        match (self.status, coding, length) {
+            (204 | 304, None, None) => Framing::Length(0),
+            (200, Some("chunked"), None) => Framing::Chunks,
+            (200..=203 | 205..=303 | 305.., None, Some(length)) => {
+                Framing::Length(length.parse().expect("a length"))
             }
-            (_, Some(length)) => length.parse().expect("a length"),
-            (_, None) => panic!("no length in {:?}", self.headers),
+            _ => panic!("no length, or several, in {:?}", self.headers),
         }
     }
 }
