@@ -22,7 +22,7 @@ impl Service for Paths {
                 let is_whole = request.path == "/stream";
                 let mut body = reply.stream(Response::new(StatusCode::OK));
                 thread::spawn(move || {
-                    while body.write(&[b'x'; STREAM_BYTES]).is_ok() {
+                    while body.write(&vec![b'x'; STREAM_BYTES]).is_ok() {
                         if is_whole {
                             return body.finish();
                         }
