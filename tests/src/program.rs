@@ -135,6 +135,13 @@ impl Launch {
         }
     }
 
+    /// Starts a program that is killed before it listens; its output is not read.
+    #[track_caller]
+    pub fn begin(mut self) -> Child {
+        self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.command.spawn().expect("the program starts")
+    }
+
     #[track_caller]
     fn spawn(mut self) -> (Child, Option<TempDir>) {
         let child = self.command.stdout(Stdio::null()).spawn().expect("the program starts");
