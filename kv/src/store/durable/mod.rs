@@ -8,6 +8,7 @@ mod commit;
 mod counters;
 mod directory;
 mod group;
+mod manifest;
 mod record;
 mod tree;
 
