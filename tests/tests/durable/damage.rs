@@ -190,7 +190,8 @@ fn a_flipped_bit_is_never_served() {
             let case = format!("{} of {length} bytes, bit {bit:#x} of byte {at}", file.display());
             let data = sample.changed(file, |bytes| bytes[at] ^= bit);
             let is_last = file.ends_with("1.jnl") && at >= sample.last_at;
-            let checked = std::panic::catch_unwind(|| sample.check(data.path(), file, is_last, &case));
+            let checked =
+                std::panic::catch_unwind(|| sample.check(data.path(), file, is_last, &case));
             match checked {
                 Ok(outcome) => {
                     *outcomes.entry((file.display().to_string(), outcome)).or_default() += 1;
@@ -202,7 +203,6 @@ fn a_flipped_bit_is_never_served() {
     eprintln!("{outcomes:#?}");
     assert!(failures.is_empty(), "{failures:#?}");
 }
-
 
 #[test]
 fn an_unfinished_end_is_cut_off_and_said() {
@@ -222,7 +222,8 @@ fn an_unfinished_end_is_cut_off_and_said() {
         match cut {
             None => assert_eq!(said, None),
             Some((at, bytes)) => {
-                let wanted = format!("1.jnl: cut off {bytes} bytes of an unfinished write at byte {at}");
+                let wanted =
+                    format!("1.jnl: cut off {bytes} bytes of an unfinished write at byte {at}");
                 assert!(said.is_some_and(|said| said.contains(&wanted)), "{wanted}: {log:#?}");
             }
         }

@@ -23,7 +23,7 @@ fn what_was_acknowledged_survives_a_kill() {
     for round in 0..setting("CRASH_ROUNDS", ROUNDS) {
         let server = on(data.path()).start();
         let writes = rng.usize(..3000);
-        let (told, seen) = writers::run(&model, server.address, seed + round, writes, || {
+        let (told, seen) = writers::run(&model, server.address, seed + round, writes, |_| {
             thread::sleep(Duration::from_micros(rng.u64(..2000)));
             server.signal(Signal::KILL);
         });
@@ -59,7 +59,7 @@ fn a_stop_under_load_keeps_everything() {
     let data = TempDir::new().expect("a directory");
     let server = on(data.path()).env("FSYNC", "1h").start();
     let mut model = Model::default();
-    let (told, seen) = writers::run(&model, server.address, 7, 2000, || {
+    let (told, seen) = writers::run(&model, server.address, 7, 2000, |_| {
         server.signal(Signal::TERM);
     });
     let stopped = server.wait();

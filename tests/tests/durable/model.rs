@@ -61,7 +61,7 @@ pub(crate) struct Model {
     pub(crate) own: BTreeMap<(usize, usize), Kept>,
     counters: [i64; COUNTERS],
     groups: [Kept; GROUPS],
-    version: u64,
+    pub(crate) version: u64,
 }
 
 impl Model {

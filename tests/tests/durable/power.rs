@@ -23,7 +23,7 @@ fn rounds(directories: Directories, crash: Crash, seed: u64, count: u64) -> bool
         let Some(mount) = disk.mount_or_skip(&point) else { return false };
         let server = on(point.path()).start();
         let writes = rng.usize(..1500);
-        let (told, seen) = writers::run(&model, server.address, seed + round, writes, || {
+        let (told, seen) = writers::run(&model, server.address, seed + round, writes, |_| {
             if rng.bool() {
                 // Everything fails from then on, and kv goes on for a moment.
                 disk.crash(crash, seed + round);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use fastrand::Rng;
@@ -22,32 +23,35 @@ pub(crate) fn run(
     address: SocketAddr,
     seed: u64,
     writes: usize,
-    end: impl FnOnce(),
+    end: impl FnOnce(&Progress),
 ) -> (Vec<Told>, BTreeMap<String, u64>) {
-    let done = AtomicUsize::new(0);
+    let progress = Progress::default();
     thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
             .map(|id| {
-                let own = std::array::from_fn(|index| {
-                    model.own.get(&(id, index)).cloned().flatten()
-                });
-                let told = Told { own, ..Told::default() };
-                let writer = Writer { id, seed, rng: Rng::with_seed(seed ^ id as u64), told, count: 0 };
-                let done = &done;
-                scope.spawn(move || writer.write(address, done))
+                let own =
+                    std::array::from_fn(|index| model.own.get(&(id, index)).cloned().flatten());
+                let told = Told { own, version: model.version, ..Told::default() };
+                let writer =
+                    Writer { id, seed, rng: Rng::with_seed(seed ^ id as u64), told, count: 0 };
+                let progress = &progress;
+                scope.spawn(move || writer.write(address, progress))
             })
             .collect();
         let readers: Vec<_> = (0..READERS)
             .map(|id| {
                 let rng = Rng::with_seed(!seed ^ id as u64);
-                scope.spawn(move || read(address, rng, id % 2 == 0))
+                let progress = &progress;
+                scope.spawn(move || read(address, progress, rng, id % 2 == 0))
             })
             .collect();
         eventually("writes", || {
             let ended = writers.iter().any(thread::ScopedJoinHandle::is_finished);
-            (ended || done.load(Ordering::Relaxed) >= writes).then_some(())
+            (ended || progress.done() >= writes).then_some(())
         });
-        end();
+        // A test that fails ends as well.
+        let ended = catch_unwind(AssertUnwindSafe(|| end(&progress)));
+        progress.ended.store(ended.is_err(), Ordering::Relaxed);
         let told = writers.into_iter().map(|writer| writer.join().expect("a writer")).collect();
         let mut seen = BTreeMap::new();
         for reader in readers {
@@ -56,8 +60,31 @@ pub(crate) fn run(
                 *latest = version.max(*latest);
             }
         }
+        if let Err(panic) = ended {
+            resume_unwind(panic);
+        }
         (told, seen)
     })
+}
+
+/// What all writers have come to.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    done: AtomicUsize,
+    refused: AtomicUsize,
+    ended: AtomicBool,
+}
+
+impl Progress {
+    /// Writes that were acknowledged.
+    pub(crate) fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Writes for which there was no room.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
 }
 
 struct Writer {
@@ -69,19 +96,28 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(mut self, address: SocketAddr, done: &AtomicUsize) -> Told {
+    fn write(mut self, address: SocketAddr, progress: &Progress) -> Told {
         let Some(mut connection) = Connection::open(address) else { return self.told };
         loop {
-            self.count += 1;
-            let Some(answer) = self.step(&mut connection) else { return self.told };
-            let is_done = answer.is_done() || answer.status == 404;
-            if !is_done {
-                // Whether it has happened is not known.
-                assert_eq!(answer.status, 503, "{answer:?}");
+            if progress.ended.load(Ordering::Relaxed) {
                 return self.told;
             }
-            self.acknowledge(&answer);
-            done.fetch_add(1, Ordering::Relaxed);
+            self.count += 1;
+            let Some(answer) = self.step(&mut connection) else { return self.told };
+            match answer.status {
+                200 | 201 | 404 => {
+                    self.acknowledge(&answer);
+                    progress.done.fetch_add(1, Ordering::Relaxed);
+                }
+                // It has not happened, and never will.
+                507 => {
+                    self.told.pending = Pending::Nothing;
+                    progress.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                // Whether it has happened is not known.
+                503 => return self.told,
+                _ => panic!("{answer:?}"),
+            }
         }
     }
 
@@ -165,10 +201,15 @@ fn batch_version(answer: &Answer) -> u64 {
 }
 
 /// The latest version of each key that this reader, or waiter, has seen.
-fn read(address: SocketAddr, mut rng: Rng, waits: bool) -> BTreeMap<String, u64> {
+fn read(
+    address: SocketAddr,
+    progress: &Progress,
+    mut rng: Rng,
+    waits: bool,
+) -> BTreeMap<String, u64> {
     let mut seen = BTreeMap::new();
     let Some(mut connection) = Connection::open(address) else { return seen };
-    loop {
+    while !progress.ended.load(Ordering::Relaxed) {
         let key = match rng.u8(..3) {
             0 => own_key(rng.usize(..WRITERS), rng.usize(..OWN_KEYS)),
             1 => counter_key(rng.usize(..COUNTERS)),
@@ -187,4 +228,5 @@ fn read(address: SocketAddr, mut rng: Rng, waits: bool) -> BTreeMap<String, u64>
             assert!(before <= version, "version {version} behind {before}");
         }
     }
+    seen
 }

@@ -50,7 +50,8 @@ pub(super) fn damaged_table(directory: &Path) -> Result<(), ManifestError> {
         let tables = tables(&path).map_err(|_| ManifestError::Damaged(path))?;
         for (number, checksum) in tables {
             let path = keyspace.join(TABLES).join(number.to_string());
-            let found = checksum_of(&path).map_err(|error| ManifestError::Io(path.clone(), error))?;
+            let found =
+                checksum_of(&path).map_err(|error| ManifestError::Io(path.clone(), error))?;
             if found != checksum {
                 return Err(ManifestError::Damaged(path));
             }
