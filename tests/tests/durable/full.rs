@@ -233,12 +233,12 @@ fn a_disk_that_is_full_for_a_while() {
             let used = rustix::fs::statvfs(point.path()).expect("it is mounted");
             let used = (used.f_blocks - used.f_bfree) * used.f_frsize;
             for extra in [0, 100_000, 3_000_000] {
+                let refused = progress.refused();
                 if extra == 0 {
                     disk.fail(Fault::Full, Times::Once);
                 } else {
                     disk.limit(used + extra);
                 }
-                let refused = progress.refused();
                 eventually("refusals", || (progress.refused() > refused).then_some(()));
                 disk.limit(1 << 30);
                 let done = progress.done();

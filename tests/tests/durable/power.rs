@@ -75,7 +75,7 @@ fn a_store_survives_a_power_cut_while_it_is_made() {
     for (directories, crash) in
         DIRECTORIES.iter().flat_map(|directories| CRASHES.map(|crash| (*directories, crash)))
     {
-        for seed in 0..3 {
+        for seed in 0..2 {
             let disk = Forgetful::new(Options { directories, ..Options::default() });
             let point = MountPoint::new();
             let Some(mount) = disk.mount_or_skip(&point) else { return };

@@ -4,6 +4,8 @@
 //! commit thread, which answers it (see `commit`). So no worker waits for a sync.
 
 mod audit;
+#[cfg(test)]
+mod audit_tests;
 mod commit;
 mod counters;
 mod directory;
