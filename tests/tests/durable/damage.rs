@@ -9,7 +9,7 @@ use fastrand::Rng;
 use tempfile::TempDir;
 use tests::Finished;
 
-use crate::{connect, kill, on, setting};
+use crate::{connect, kill, on, setting, tell};
 
 /// Flips in each file, unless `CRASH_ROUNDS` says otherwise.
 const FLIPS: u64 = 4;
@@ -36,7 +36,7 @@ impl Sample {
         let mut rng = Rng::with_seed(1);
         let mut keys = BTreeMap::new();
         for number in 0..KEYS {
-            let text: String = (0..rng.usize(..60 << 10)).map(|_| rng.alphanumeric()).collect();
+            let text = format!("{:032x}", rng.u128(..)).repeat(rng.usize(1..2000));
             let (key, value) = (format!("key/{number:03}"), format!("\"{text}\""));
             assert!(connection.put(&key, &value).expect("an answer").is_done());
             keys.insert(key, value);
@@ -200,7 +200,7 @@ fn a_flipped_bit_is_never_served() {
             }
         }
     }
-    eprintln!("{outcomes:#?}");
+    tell(&format!("{outcomes:#?}"));
     assert!(failures.is_empty(), "{failures:#?}");
 }
 

@@ -22,7 +22,7 @@ fn what_was_acknowledged_survives_a_kill() {
     let mut model = Model::default();
     for round in 0..setting("CRASH_ROUNDS", ROUNDS) {
         let server = on(data.path()).start();
-        let writes = rng.usize(..3000);
+        let writes = rng.usize(..2000);
         let (told, seen) = writers::run(&model, server.address, seed + round, writes, |_| {
             thread::sleep(Duration::from_micros(rng.u64(..2000)));
             server.signal(Signal::KILL);
@@ -39,7 +39,7 @@ fn what_was_acknowledged_survives_a_kill() {
 #[test]
 fn a_store_survives_a_kill_while_it_is_made() {
     let mut rng = Rng::with_seed(setting("CRASH_SEED", 0));
-    for _ in 0..setting("CRASH_ROUNDS", ROUNDS) * 4 {
+    for _ in 0..setting("CRASH_ROUNDS", ROUNDS) * 2 {
         let data = TempDir::new().expect("a directory");
         for _ in 0..3 {
             let mut child = on(data.path()).begin();

@@ -1,6 +1,8 @@
 //! The durable store against what takes it down: kills, power cuts, damaged and full disks. The
 //! real program, on real directories and on the file system that forgets.
 
+#![allow(clippy::similar_names, reason = "what was seen and a seed are")]
+
 mod connection;
 mod damage;
 mod full;
@@ -12,6 +14,7 @@ mod power;
 mod refusals;
 mod writers;
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -39,4 +42,10 @@ fn connect(server: &Server) -> Connection {
 fn setting(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     value.map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// Says on standard error what a long run has come to.
+fn tell(text: &str) {
+    // Nobody is there to be told that nobody can be told.
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tests::forgetful::{Crash, Directories, Forgetful, MountPoint, Options};
 
 use crate::model::Model;
-use crate::{connect, kill, on, setting, writers};
+use crate::{connect, kill, on, setting, tell, writers};
 
 const CRASHES: [Crash; 3] = [Crash::Forget, Crash::Prefix, Crash::Torn];
 const DIRECTORIES: [Directories; 2] = [Directories::Journaled, Directories::Strict];
@@ -53,8 +53,8 @@ fn what_was_acknowledged_survives_a_power_cut() {
         for (directories, crash) in
             DIRECTORIES.iter().flat_map(|directories| CRASHES.map(|crash| (*directories, crash)))
         {
-            eprintln!("{directories:?}, {crash:?}, seed {seed}");
             let each = if limit.is_zero() { 1 } else { 10 };
+            tell(&format!("{directories:?}, {crash:?}, seed {seed}"));
             if !rounds(directories, crash, seed, each) {
                 return;
             }
@@ -65,7 +65,7 @@ fn what_was_acknowledged_survives_a_power_cut() {
             break;
         }
     }
-    eprintln!("{count} power cuts in {:?}", begin.elapsed());
+    tell(&format!("{count} power cuts in {:?}", begin.elapsed()));
 }
 
 /// A power cut while the store is made leaves nothing that does not start.
