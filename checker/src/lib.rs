@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod openapi;
+pub mod report;
 pub mod routes;
 mod run;
 pub mod runner;
