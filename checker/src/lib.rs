@@ -6,6 +6,7 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod handlers;
+pub mod history;
 pub mod openapi;
 pub mod report;
 pub mod routes;
