@@ -71,12 +71,14 @@ pub const PROGRAM: Program<Action> = Program {
             &[LOG_LEVEL.row()],
             LIMITS,
         ],
+        arguments: "",
     },
     subcommands: &[Subcommand {
         action: Action::Health,
         name: "health",
         help: "ask the running service (--port, --host)",
         settings: &[&[PORT.row(), HOST.row()]],
+        arguments: "",
     }],
     examples: &[
         ("checker", "serve on all addresses"),
