@@ -4,7 +4,7 @@ use common::http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::routes::SERVER;
-use crate::workflows::Report;
+use crate::steps::Report;
 
 /// `GET /health`.
 pub fn health() -> Response {
@@ -95,7 +95,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 mod tests {
     use super::*;
     use crate::error::ApiError;
-    use crate::workflows;
+    use crate::steps;
 
     #[track_caller]
     fn check(response: &Response, status: u16, body: &str) {
@@ -112,14 +112,14 @@ mod tests {
             200,
             r#"{"status":"Test client is running","kv_service_url":"http://kv-service:8000"}"#,
         );
-        let verdict = Ok(workflows::Passed { steps_executed: 4 });
+        let verdict = Ok(steps::Passed { steps_executed: 4 });
         check(
             &report(&Report { test_name: "test_deletion", verdict }),
             200,
             r#"{"success":true,"test_name":"test_deletion","details":{"steps_executed":4,"all_assertions_passed":true}}"#,
         );
         let error = "a \"quoted\"\nline é".to_owned();
-        let verdict = Err(workflows::Failure { step: "store", error });
+        let verdict = Err(steps::Failure { step: "store", error });
         check(
             &report(&Report { test_name: "test_deletion", verdict }),
             200,

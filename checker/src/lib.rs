@@ -2,9 +2,11 @@
 //!
 //! It shares no code with `kv` but `common`, so it cannot inherit kv's mistakes.
 
+pub mod audit;
 pub mod client;
 pub mod config;
 pub mod error;
+mod exact;
 pub mod handlers;
 pub mod history;
 pub mod openapi;
@@ -13,6 +15,7 @@ pub mod routes;
 mod run;
 pub mod runner;
 pub mod service;
+pub mod steps;
 pub mod workflows;
 
 #[cfg(test)]

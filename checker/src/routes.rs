@@ -4,7 +4,7 @@ use common::docs::PATHS;
 use common::http::Method;
 
 use crate::error::ApiError;
-use crate::workflows::{self, Workflow};
+use crate::steps::{self, Workflow};
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +39,8 @@ pub const SERVER: &str = "GET, HEAD, OPTIONS, POST";
 pub const ENDPOINTS: &[(&str, Verb, Route)] = &[
     ("/health", Verb::Get, Route::Health),
     ("/test/status", Verb::Get, Route::Status),
-    ("/test/deletion", Verb::Post, Route::Run(&workflows::deletion::DELETION)),
-    ("/test/overwrite", Verb::Post, Route::Run(&workflows::overwrite::OVERWRITE)),
+    ("/test/deletion", Verb::Post, Route::Run(&steps::deletion::DELETION)),
+    ("/test/overwrite", Verb::Post, Route::Run(&steps::overwrite::OVERWRITE)),
 ];
 
 /// The route of a request.

@@ -12,7 +12,7 @@ use crate::handlers;
 use crate::openapi::OPENAPI;
 use crate::routes::{self, Route};
 use crate::runner::Runner;
-use crate::workflows::Workflow;
+use crate::steps::Workflow;
 
 /// The API pages of the checker.
 const PAGE: Page = Page { title: "checker", openapi: OPENAPI };

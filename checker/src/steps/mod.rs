@@ -1,4 +1,6 @@
-//! Workflows: what a kv service is asked, step by step, and what it has to answer. One file each.
+//! The two tests of the fixed API: what a kv service is asked, step by step, and what it has to
+//! answer. Their answers are those of the original to the byte; all that goes beyond is in
+//! [`workflows`](crate::workflows).
 //!
 //! Invariants: a run has a key that no other run has, in this process or any other, and the key is
 //! gone when the run ends, however it ends.
