@@ -11,7 +11,7 @@ use common::config::secret::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
-use ureq::config::{AutoHeaderValue, IpFamily, RedirectAuthHeaders};
+use ureq::config::{AutoHeaderValue, Config, IpFamily, RedirectAuthHeaders};
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -138,7 +138,12 @@ pub(crate) enum Connections {
 }
 
 /// Every setting is given, so that no default of the library decides what a measurement means.
-pub(crate) fn agent(request_timeout: Duration, connections: Connections) -> Agent {
+fn agent(request_timeout: Duration, connections: Connections) -> Agent {
+    config(request_timeout, connections).into()
+}
+
+/// The same for an agent of other parts.
+pub(crate) fn config(request_timeout: Duration, connections: Connections) -> Config {
     let (kept, idle_age) = match connections {
         Connections::Fresh => (0, Duration::ZERO),
         Connections::Kept => (1, CONNECTION_IDLE_MAX),
@@ -176,7 +181,6 @@ pub(crate) fn agent(request_timeout: Duration, connections: Connections) -> Agen
         .timeout_recv_response(None)
         .timeout_recv_body(None)
         .build()
-        .into()
 }
 
 fn read(response: Result<Response<Body>, ureq::Error>) -> Result<Answer, CallError> {

@@ -4,7 +4,9 @@
 
 pub mod audit;
 pub mod client;
+pub mod command;
 pub mod config;
+pub mod crash;
 pub mod error;
 mod exact;
 pub mod handlers;
@@ -15,6 +17,7 @@ pub mod routes;
 mod run;
 pub mod runner;
 pub mod service;
+pub mod settings;
 pub mod steps;
 pub mod workflows;
 

@@ -9,6 +9,11 @@ use crate::report::{EVIDENCE_MAX, Evidence, Load, NOTES_MAX, Operations};
 /// The keys that are remembered for removal.
 pub const KEYS_MAX: usize = 200_000;
 
+/// The first cases of a broken promise show how; more of them only hide the others.
+const EVIDENCE_OF_ONE_PROMISE_MAX: usize = 2;
+/// After so many broken promises no more are looked for.
+pub const BROKEN_MAX: u64 = 32;
+
 /// Everything that goes into the report.
 #[derive(Debug, Default)]
 pub struct Ledger(Mutex<Entries>);
@@ -49,9 +54,16 @@ impl Ledger {
 }
 
 impl Entries {
+    /// How many promises were found broken.
+    pub fn broken_count(&self) -> u64 {
+        self.evidence.len() as u64 + self.evidence_left_out
+    }
+
     /// A promise is broken.
     pub fn broken(&mut self, evidence: Evidence) {
-        if self.evidence.len() < EVIDENCE_MAX {
+        let is_known = |known: &&Evidence| known.promise == evidence.promise;
+        let known = self.evidence.iter().filter(is_known).count();
+        if self.evidence.len() < EVIDENCE_MAX && known < EVIDENCE_OF_ONE_PROMISE_MAX {
             self.evidence.push(evidence);
         } else {
             self.evidence_left_out += 1;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `call` | one request as data, and its `curl` line |
 //! | `session` | one connection: a call goes out once and is certain or unknown |
+//! | `wire` | what is below ureq: sockets and names |
 //! | `worker` | a client that calls, remembers and asserts |
 //! | `run` | one run of one workflow: workers, keys, time, verdict |
 //! | `ledger` | what has been found |
@@ -18,6 +19,7 @@ pub mod page;
 pub mod run;
 pub mod session;
 pub mod watch;
+mod wire;
 pub mod worker;
 
 use std::sync::Arc;
@@ -113,7 +115,13 @@ impl Plan {
         run.finish(started_unix_ms)
     }
 
-    fn not_run(&self, workflow: &Workflow, verdict: Verdict, why: &str) -> WorkflowReport {
+    /// The report of a workflow that was not run, and why.
+    pub(crate) fn not_run(
+        &self,
+        workflow: &Workflow,
+        verdict: Verdict,
+        why: &str,
+    ) -> WorkflowReport {
         WorkflowReport {
             name: workflow.name,
             promise: workflow.promise,

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Plan;
 use super::call::Call;
 use super::features::Feature;
-use super::ledger::{KEYS_MAX, Ledger};
+use super::ledger::{BROKEN_MAX, KEYS_MAX, Ledger};
 use super::session::Session;
 use super::worker::Worker;
-use crate::report::{EVIDENCE_MAX, Verdict, WorkflowReport};
+use crate::report::{Verdict, WorkflowReport};
 use crate::workflows::Workflow;
 
 /// How long a workflow may take, beyond what it was told to.
@@ -72,8 +72,7 @@ impl<'a> Run<'a> {
     pub fn is_over(&self) -> bool {
         let gone = self.lost_in_a_row.load(Ordering::Relaxed) >= LOST_IN_A_ROW_MAX;
         gone || Instant::now() >= self.deadline || self.plan.cancel.is_wanted() || {
-            let entries = self.ledger.entries();
-            entries.evidence.len() >= EVIDENCE_MAX
+            self.ledger.entries().broken_count() >= BROKEN_MAX
         }
     }
 

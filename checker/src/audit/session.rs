@@ -13,7 +13,8 @@ use ureq::Agent;
 
 use super::call::Call;
 use super::cancel::Cancel;
-use crate::client::{ANSWER_BODY_BYTES_MAX, Connections, agent};
+use super::wire::{OneLookup, Wires};
+use crate::client::{ANSWER_BODY_BYTES_MAX, Connections, config};
 
 /// How long a call of a workflow may take, whole.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,14 +69,14 @@ pub struct Session {
 impl Session {
     /// A session whose calls end when the run is cancelled.
     pub fn new(target: Arc<Target>, cancel: &Arc<Cancel>) -> Session {
-        let agent = agent(CALL_TIMEOUT, Connections::Kept);
+        let agent = agent(CALL_TIMEOUT);
         let number = cancel.register(&agent);
         Session { agent, registered: Some((Arc::clone(cancel), number)), target }
     }
 
     /// A session that goes on after a cancel, to clean up; its calls have less time.
     pub fn to_clean_up(target: Arc<Target>, timeout: Duration) -> Session {
-        Session { agent: agent(timeout, Connections::Kept), registered: None, target }
+        Session { agent: agent(timeout), registered: None, target }
     }
 
     /// Sends once, and waits for the whole answer.
@@ -166,6 +167,10 @@ impl From<ureq::Error> for Lost {
             error => Lost::Unknown(error.to_string()),
         }
     }
+}
+
+fn agent(timeout: Duration) -> Agent {
+    Agent::with_parts(config(timeout, Connections::Kept), Wires, OneLookup::default())
 }
 
 /// Nanoseconds since the beginning of a run, on the clock that all its threads share.

@@ -169,6 +169,13 @@ pub enum Verdict {
     Unreachable,
 }
 
+impl Default for Settings {
+    /// The defaults of the command line, and seed 0.
+    fn default() -> Settings {
+        Settings { clients: 8, ops: 2_000, keys: 8, seed: 0, rate: Some(1_000), duration_ms: 3_000 }
+    }
+}
+
 impl Verdict {
     /// The verdict over several: one broken promise outweighs all, then what could not be decided;
     /// what was skipped does not weigh, unless there is nothing else.

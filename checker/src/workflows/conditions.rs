@@ -95,13 +95,25 @@ fn writes(worker: &mut Worker<'_>, key: &str) -> Step {
     refused(worker, key, &with(Call::post(key, "0"), "If-Match", 7), "", 0)?;
     let first = done(worker, &Call::post(key, "1").field("If-None-Match", "*"), 0)?;
     unchanged(worker, key, "1", first)?;
-    refused(worker, key, &Call::put(key, "x").field("If-None-Match", "*"), "1", first)?;
-    refused(worker, key, &Call::post(key, "x").field("If-None-Match", "*"), "1", first)?;
+    refused(worker, key, &Call::put(key, "\"refused\"").field("If-None-Match", "*"), "1", first)?;
+    refused(worker, key, &Call::post(key, "\"refused\"").field("If-None-Match", "*"), "1", first)?;
     let second = done(worker, &with(Call::put(key, "2"), "If-Match", first), first)?;
     unchanged(worker, key, "2", second)?;
-    refused(worker, key, &with(Call::put(key, "x"), "If-Match", first), "2", second)?;
-    refused(worker, key, &with(Call::post(key, "x"), "If-Match", second + 1), "2", second)?;
-    refused(worker, key, &with(Call::put(key, "x"), "If-None-Match", second), "2", second)?;
+    refused(worker, key, &with(Call::put(key, "\"refused\""), "If-Match", first), "2", second)?;
+    refused(
+        worker,
+        key,
+        &with(Call::post(key, "\"refused\""), "If-Match", second + 1),
+        "2",
+        second,
+    )?;
+    refused(
+        worker,
+        key,
+        &with(Call::put(key, "\"refused\""), "If-None-Match", second),
+        "2",
+        second,
+    )?;
     let third = done(worker, &with(Call::put(key, "3"), "If-None-Match", first), second)?;
     unchanged(worker, key, "3", third)?;
     let fourth = done(worker, &Call::put(key, "4").field("If-Match", "*"), third)?;
@@ -109,7 +121,7 @@ fn writes(worker: &mut Worker<'_>, key: &str) -> Step {
     let fifth = done(worker, &Call::put(key, "5").field("If-Match", several), fourth)?;
     let sixth = done(worker, &Call::put(key, "5"), fifth)?;
     // The same value again is another version.
-    refused(worker, key, &with(Call::put(key, "x"), "If-Match", fifth), "5", sixth)
+    refused(worker, key, &with(Call::put(key, "\"refused\""), "If-Match", fifth), "5", sixth)
 }
 
 fn reads(worker: &mut Worker<'_>, key: &str) -> Step {
@@ -139,10 +151,10 @@ fn deletes(worker: &mut Worker<'_>, key: &str) -> Step {
     let answer = worker.call(&with(Call::delete(key), "If-Match", second))?;
     worker.status(DONE, &answer, &[200])?;
     unchanged(worker, key, "", 0)?;
-    refused(worker, key, &with(Call::put(key, "x"), "If-Match", second), "", 0)?;
+    refused(worker, key, &with(Call::put(key, "\"refused\""), "If-Match", second), "", 0)?;
     // A version is not used again, so that nobody takes the new key for the old one.
     let third = done(worker, &Call::put(key, "2"), second)?;
-    refused(worker, key, &with(Call::put(key, "x"), "If-Match", second), "2", third)?;
+    refused(worker, key, &with(Call::put(key, "\"refused\""), "If-Match", second), "2", third)?;
     refused(worker, key, &with(Call::delete(key), "If-Match", second), "2", third)
 }
 
