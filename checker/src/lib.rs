@@ -16,6 +16,7 @@ pub mod report;
 pub mod routes;
 mod run;
 pub mod runner;
+pub mod selftest;
 pub mod service;
 pub mod settings;
 pub mod steps;

@@ -12,7 +12,7 @@ use crate::audit::run::Run;
 use crate::audit::session::{Answer, Effect};
 use crate::audit::worker::{Sent, Worker, value_of};
 use crate::history::{
-    Condition, CounterExample, Limits, Op, Operation, Outcome, Refusal, Seen, Verdict,
+    Condition, CounterExample, Limits, Op, Operation, Outcome, Refusal, Seen, Verdict, check,
 };
 use crate::report::{Timeline, TimelineOperation, quoted};
 
@@ -243,8 +243,4 @@ fn shown_condition(condition: Condition) -> String {
         Condition::Version(version) => format!(" if at {version}"),
         Condition::NotVersion(version) => format!(" if not at {version}"),
     }
-}
-
-fn check(_: &[Operation], _: &Limits) -> Verdict {
-    Verdict::Linearizable
 }
