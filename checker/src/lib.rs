@@ -3,6 +3,7 @@
 //! It shares no code with `kv` but `common`, so it cannot inherit kv's mistakes.
 
 pub mod audit;
+pub mod board;
 pub mod client;
 pub mod command;
 pub mod config;

@@ -61,15 +61,22 @@ fn run(run: &Run<'_>) {
 fn record(worker: &mut Worker<'_>, recording: &Recording, ops: usize) {
     let mut process = worker.index as u64;
     let mut own = Vec::with_capacity(ops);
+    let mut wrote = None;
     let mut last_versions = vec![None; recording.keys.len()];
     recording.gate.wait();
     for number in 0..ops {
         if worker.run.is_over() {
             break;
         }
-        let at = place(worker, number, ops, recording.keys.len());
+        let looks_again = wrote.filter(|_| worker.rng.bool());
+        let at = looks_again.unwrap_or_else(|| place(worker, number, ops, recording.keys.len()));
         let key = &recording.keys[at];
-        let (op, call) = choose(worker, key, number, last_versions[at]);
+        let (op, call) = match looks_again {
+            // What was just written is what a server loses most easily.
+            Some(_) => (Op::Get, Call::get(key)),
+            None => choose(worker, key, number, last_versions[at]),
+        };
+        wrote = (op != Op::Get).then_some(at);
         let sent = worker.send_untracked(&call);
         if let Some(version) = sent.outcome.as_ref().ok().and_then(Answer::version) {
             last_versions[at] = Some(version);
@@ -86,9 +93,15 @@ fn record(worker: &mut Worker<'_>, recording: &Recording, ops: usize) {
     all.append(&mut own);
 }
 
-/// Mostly the key whose turn it is, at times another.
+/// Two clients share a key for a while, which changes by turns, and at times it is another one. Many
+/// on one key would hide a write that is lost behind the next.
 fn place(worker: &mut Worker<'_>, number: usize, ops: usize, keys: usize) -> usize {
-    if worker.rng.u8(..4) == 0 { worker.rng.usize(..keys) } else { number * keys / ops.max(1) }
+    match worker.rng.u8(..6) {
+        0 => worker.rng.usize(..keys),
+        // Now and then all of them on one.
+        1 => number * keys / ops.max(1),
+        _ => (number * keys / ops.max(1) + worker.index / 2) % keys,
+    }
 }
 
 fn choose(
@@ -102,9 +115,9 @@ fn choose(
     let put = |condition| Op::Put { value: value.as_str().into(), condition };
     let has_versions = worker.run.has(Feature::Versions);
     match worker.rng.u8(..20) {
-        0..=8 => (Op::Get, Call::get(key)),
-        9..=12 => (put(Condition::None), Call::put(key, &value)),
-        13 | 14 => (put(Condition::None), Call::post(key, &value)),
+        0..=5 => (Op::Get, Call::get(key)),
+        6..=11 => (put(Condition::None), Call::put(key, &value)),
+        12..=14 => (put(Condition::None), Call::post(key, &value)),
         15 | 16 if has_versions => {
             let call = Call::put(key, &value).field("If-None-Match", "*");
             (put(Condition::Absent), call)
