@@ -34,6 +34,9 @@ struct Record {
     passed_unix_ms: u64,
 }
 
+/// A moment, in milliseconds of Unix time.
+type Stamp = fn(&Record) -> u64;
+
 /// The right to run under a name. Nobody else has it until this is dropped.
 #[derive(Debug)]
 pub struct Turn {
@@ -95,11 +98,12 @@ impl Board {
                 text.sample(&labels, u8::from(verdict == last.verdict));
             }
         }
-        let stamps: [(&str, &str, fn(&Record) -> u64); 2] = [
-            ("last_run_timestamp_seconds", "When a workflow ran last.", |r| r.finished_unix_ms),
-            ("last_pass_timestamp_seconds", "When it passed last.", |r| r.passed_unix_ms),
-        ];
-        for (family, help, stamp) in stamps {
+        let ran: Stamp = |record| record.finished_unix_ms;
+        let passed: Stamp = |record| record.passed_unix_ms;
+        for (family, help, stamp) in [
+            ("last_run_timestamp_seconds", "When a workflow ran last.", ran),
+            ("last_pass_timestamp_seconds", "When it passed last.", passed),
+        ] {
             text.family(family, Kind::Gauge, help);
             for (name, record) in records().filter(|(_, record)| stamp(record) > 0) {
                 let millis = stamp(record);

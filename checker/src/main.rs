@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match config::parse(env::args_os().skip(1), |name| env::var_os(name), secret::read_file) {
         Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Run(command)) => command::run(command),
-        Ok(Command::Crash(command)) => crash::run(command),
+        Ok(Command::Crash(command)) => crash::run(&command),
         Ok(Command::SelfTest(command)) => selftest::run(&command),
         Ok(Command::Health(target)) => {
             cli::exit(health::check(&target, HEALTH_TIMEOUT), EXIT_FAILURE)

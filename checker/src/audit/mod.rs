@@ -18,6 +18,8 @@ pub mod ledger;
 pub mod page;
 pub mod run;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 mod wire;
 pub mod worker;

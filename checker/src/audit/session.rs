@@ -133,7 +133,7 @@ impl Answer {
     pub fn effect(&self) -> Effect {
         match self.status {
             400 | 401 | 413 | 415 | 422 | 431 => Effect::None,
-            200..=299 | 300..=499 => Effect::Told,
+            200..=499 => Effect::Told,
             _ => Effect::Unknown,
         }
     }

@@ -49,14 +49,14 @@ const CLIENTS_MAX: usize = 16;
 const LIFE_MS_MAX: u64 = 400;
 
 /// `checker crash`.
-pub fn run(command: CrashCommand) -> ExitCode {
+pub fn run(command: &CrashCommand) -> ExitCode {
     let cancel = match command::cancelled_by_signals() {
         Ok(cancel) => cancel,
         Err(error) => return cli::exit(Err(error), EXIT_FAILURE),
     };
     let watch = Arc::new(Watch::default());
     watch.begin(CRASH.name);
-    let report = command::with_progress(&watch, || report(&command, &cancel, &watch));
+    let report = command::with_progress(&watch, || report(command, &cancel, &watch));
     command::finish(&report, &command.output)
 }
 
@@ -126,12 +126,12 @@ fn rounds(run: &Run<'_>, child: &mut Child, command: &CrashCommand) {
         let mut rng = fastrand::Rng::with_seed(command.settings.seed ^ u64::from(round) << 32);
         let life = Duration::from_millis(rng.u64(5..LIFE_MS_MAX));
         let running = std::sync::Mutex::new(&mut *child);
-        run.workers(clients + 1, |worker| match writers.get(worker.index) {
-            Some(writer) => writer.write(worker, u64::from(round)),
-            None => {
-                run.plan.cancel.sleep(life);
-                running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).kill();
+        run.workers(clients + 1, |worker| {
+            if let Some(writer) = writers.get(worker.index) {
+                return writer.write(worker, u64::from(round));
             }
+            run.plan.cancel.sleep(life);
+            running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).kill();
         });
         killed += 1;
         if let Err(why) = child.start_again(&run.plan.target, command) {

@@ -45,8 +45,12 @@ struct State {
 struct Known {
     acknowledged: Option<u64>,
     /// What a call under way would have made of it.
-    under_way: Option<Option<u64>>,
+    under_way: Option<Next>,
 }
+
+/// What a call makes of a set: the number, or absence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Next(Option<u64>);
 
 impl Writer {
     pub(super) fn new(run: &Run<'_>, client: usize) -> Writer {
@@ -93,7 +97,7 @@ impl Writer {
                 }
                 (Effect::None, _) => return,
                 (Effect::Told | Effect::Unknown, _) => {
-                    state.known[at].under_way = Some(next);
+                    state.known[at].under_way = Some(Next(next));
                     return;
                 }
             }
@@ -167,14 +171,15 @@ impl Set {
         let told = |number: Option<u64>| number.map_or("absent".to_owned(), |n| n.to_string());
         let acknowledged = self.told(worker, known.acknowledged);
         let may_be = match known.under_way {
-            Some(number) => format!("{}, or {}", told(known.acknowledged), told(number)),
+            Some(Next(number)) => format!("{}, or {}", told(known.acknowledged), told(number)),
             None => told(known.acknowledged),
         };
         let is_whole = held.iter().all(|number| *number == held[0]);
         let expected = format!("{may_be} in all of {} keys", self.0.len());
         worker.holds(WHOLE, is_whole, expected, seen.join(", "))?;
-        let holds = held[0]
-            .is_some_and(|number| number == known.acknowledged || Some(number) == known.under_way);
+        let holds = held[0].is_some_and(|number| {
+            number == known.acknowledged || Some(Next(number)) == known.under_way
+        });
         let expected = format!("{may_be}; acknowledged: {acknowledged}");
         worker.holds(THERE, holds, expected, seen.join(", "))?;
         Ok(held[0].flatten())

@@ -134,6 +134,12 @@ fn check(
     Ok(report)
 }
 
+/// Starts a server without a fault.
+#[cfg(test)]
+pub(crate) fn correct() -> (String, Running) {
+    start(None).expect("there is a port")
+}
+
 fn start(fault: Option<Fault>) -> Result<(String, Running), String> {
     let metrics = Arc::new(Metrics::new(&["all"]));
     let limits = Limits {

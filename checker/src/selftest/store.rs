@@ -104,7 +104,7 @@ impl Store {
             state.cache.insert(key.to_owned(), (Instant::now(), found.clone()));
         }
         state.calls += 1;
-        if found.is_none() && self.has(Fault::PhantomRead) && state.calls % 50 == 0 {
+        if found.is_none() && self.has(Fault::PhantomRead) && state.calls.is_multiple_of(50) {
             return Some(Entry { value: "\"phantom\"".to_owned(), version: 1, expires: None });
         }
         found
@@ -187,7 +187,7 @@ impl State {
         let entry = Entry { value, version, expires };
         self.deleted.remove(key);
         match fault {
-            Some(Fault::LostWrite) if self.calls % 100 == 0 => {}
+            Some(Fault::LostWrite) if self.calls.is_multiple_of(100) => {}
             Some(Fault::LateWrite) => {
                 self.late.push((Instant::now() + LATE, key.to_owned(), entry));
             }
@@ -200,17 +200,18 @@ impl State {
 
     pub(super) fn delete(&mut self, fault: Option<Fault>, key: &str) -> bool {
         self.calls += 1;
-        if fault == Some(Fault::DroppedDelete) && self.calls % 3 == 0 {
+        if fault == Some(Fault::DroppedDelete) && self.calls.is_multiple_of(3) {
             return true;
         }
         if fault == Some(Fault::ListKeepsDeleted) {
             self.deleted.insert(key.to_owned());
         }
         let removed = self.entries.remove(key);
-        if let Some(entry) = removed.clone() {
-            if fault == Some(Fault::ResurrectedDelete) && self.calls % 20 == 0 {
-                self.ghosts.push((Instant::now() + COMES_BACK, key.to_owned(), entry));
-            }
+        if let Some(entry) = removed.clone()
+            && fault == Some(Fault::ResurrectedDelete)
+            && self.calls.is_multiple_of(20)
+        {
+            self.ghosts.push((Instant::now() + COMES_BACK, key.to_owned(), entry));
         }
         removed.is_some()
     }
@@ -246,7 +247,8 @@ impl State {
                 self.entries.get(key).map_or(1, |entry| entry.version + 1)
             }
             Some(Fault::VersionGoesBack) => {
-                self.version * 2 - if self.version % 2 == 0 { 0 } else { 7.min(self.version) }
+                self.version * 2
+                    - if self.version.is_multiple_of(2) { 0 } else { 7.min(self.version) }
             }
             _ => self.version,
         }

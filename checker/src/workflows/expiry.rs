@@ -93,7 +93,10 @@ fn store(worker: &mut Worker<'_>, key: &str, ttl: (&str, u64)) -> Step<Expiry> {
     let returned = Instant::now();
     let ttl = Duration::from_millis(ttl.1);
     let tolerance = ttl / CLOCK_SHARE + CLOCK_STEP;
-    Ok(Expiry { earliest: called + ttl - tolerance, latest: returned + ttl + tolerance })
+    Ok(Expiry {
+        earliest: called + ttl.saturating_sub(tolerance),
+        latest: returned + ttl + tolerance,
+    })
 }
 
 /// Reads a key from its write until it has been gone for a while.

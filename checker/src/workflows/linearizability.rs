@@ -82,7 +82,7 @@ fn record(worker: &mut Worker<'_>, recording: &Recording, ops: usize) {
             last_versions[at] = Some(version);
         }
         let is_unknown = sent.effect() == Effect::Unknown;
-        if let Some(operation) = operation(process, key, op, sent) {
+        if let Some(operation) = operation(process, key, op, &sent) {
             own.push(operation);
         }
         if is_unknown {
@@ -132,7 +132,7 @@ fn choose(
 
 /// What is known of a call. None for one that tells nothing: it did not happen, or it was a read
 /// whose answer is lost.
-fn operation(process: u64, key: &Arc<str>, op: Op, sent: Sent) -> Option<Operation> {
+fn operation(process: u64, key: &Arc<str>, op: Op, sent: &Sent) -> Option<Operation> {
     let outcome = match (sent.effect(), &sent.outcome) {
         (Effect::None, _) => return None,
         (Effect::Unknown, _) | (Effect::Told, Err(_)) if op == Op::Get => return None,
@@ -142,7 +142,7 @@ fn operation(process: u64, key: &Arc<str>, op: Op, sent: Sent) -> Option<Operati
     if op == Op::Get && outcome == Outcome::Unknown {
         return None;
     }
-    let Sent { called_ns, returned_ns, .. } = sent;
+    let Sent { called_ns, returned_ns, .. } = *sent;
     Some(Operation { process, key: Arc::clone(key), op, outcome, called_ns, returned_ns })
 }
 

@@ -27,8 +27,9 @@ pub(super) static LOAD: Workflow = Workflow {
 
 const RIGHT: &str = "under load a client reads what it wrote last";
 
-/// The report has at most this many intervals.
+/// The report has about as many intervals, and never more than the second number.
 const INTERVALS_MAX: u64 = 120;
+const BINS_MAX: usize = 240;
 const INTERVAL_MS_MIN: u64 = 100;
 /// Clients beyond this many take more from the machine than they give.
 const CLIENTS_MAX: usize = 256;
@@ -92,7 +93,7 @@ fn run(run: &Run<'_>) {
         let interval = Duration::from_millis(interval_ms);
         let schedule = Schedule { start: started + offset, duration, every, interval };
         let own = generate(worker, schedule, &keys);
-        measured.lock().unwrap_or_else(PoisonError::into_inner).merge(own);
+        measured.lock().unwrap_or_else(PoisonError::into_inner).merge(&own);
     });
     let elapsed = start.into_inner().unwrap_or_else(PoisonError::into_inner);
     let elapsed = elapsed.map_or(duration, |start| start.elapsed());
@@ -125,11 +126,9 @@ fn generate(worker: &mut Worker<'_>, schedule: Schedule, keys: &[OwnKey]) -> Mea
         .collect();
     let mut measured = Measured::default();
     let mut free = schedule.start;
-    for number in 0_u64.. {
+    for number in 0_u32.. {
         let due = match schedule.every {
-            Some(every) => {
-                schedule.start + Duration::from_secs_f64(every.as_secs_f64() * number as f64)
-            }
+            Some(every) => schedule.start + every.saturating_mul(number),
             None => Instant::now().max(schedule.start),
         };
         let offset = due.saturating_duration_since(schedule.start);
@@ -142,7 +141,7 @@ fn generate(worker: &mut Worker<'_>, schedule: Schedule, keys: &[OwnKey]) -> Mea
         }
         let sent_at = Instant::now();
         measured.lateness.add(sent_at.saturating_duration_since(due.max(free)));
-        let is_good = one(worker, number, &mut keys);
+        let is_good = one(worker, number.into(), &mut keys);
         free = Instant::now();
         measured.add(schedule, offset, free.saturating_duration_since(due), is_good);
     }
@@ -183,19 +182,17 @@ fn reads(
     answer: &crate::audit::session::Answer,
     written: Option<u64>,
 ) -> Step {
-    match written {
-        Some(number) => worker.value(RIGHT, answer, &number.to_string()),
-        None => {
-            let seen = format!("{} to {}", shown(answer), worker.curl(call));
-            worker.holds(RIGHT, answer.status == 404, "404", seen)
-        }
+    if let Some(number) = written {
+        return worker.value(RIGHT, answer, &number.to_string());
     }
+    let seen = format!("{} to {}", shown(answer), worker.curl(call));
+    worker.holds(RIGHT, answer.status == 404, "404", seen)
 }
 
 impl Measured {
     fn add(&mut self, schedule: Schedule, offset: Duration, latency: Duration, is_good: bool) {
         let at = usize::try_from(offset.as_nanos() / schedule.interval.as_nanos().max(1));
-        let at = at.unwrap_or(usize::MAX).min(2 * INTERVALS_MAX as usize);
+        let at = at.unwrap_or(usize::MAX).min(BINS_MAX);
         if self.bins.len() <= at {
             self.bins.resize_with(at + 1, Bin::default);
         }
@@ -208,7 +205,7 @@ impl Measured {
         self.last_due = self.last_due.max(offset);
     }
 
-    fn merge(&mut self, other: Measured) {
+    fn merge(&mut self, other: &Measured) {
         if self.bins.len() < other.bins.len() {
             self.bins.resize_with(other.bins.len(), Bin::default);
         }
@@ -236,7 +233,8 @@ impl Measured {
             all.merge(&bin.latency);
         }
         let seconds = elapsed.max(duration).as_secs_f64();
-        let rate_reached = (self.sent - self.errors) as f64 / seconds.max(0.001);
+        let answered = u32::try_from(self.sent - self.errors).unwrap_or(u32::MAX);
+        let rate_reached = f64::from(answered) / seconds.max(0.001);
         let lateness = self.lateness.summary();
         let is_late = lateness.is_some_and(|lateness| lateness.p99_us > LATENESS_US_MAX);
         let p50_us = all.quantile_us(0.5);

@@ -126,7 +126,7 @@ fn text(rng: &mut Rng) -> String {
     let mut text = String::from("\"");
     for _ in 0..rng.usize(..24) {
         match rng.u8(..8) {
-            0 => text.push_str(&format!("\\u{:04x}", rng.u32(1..0xd800))),
+            0 => text += &["\\u", &format!("{:04x}", rng.u32(1..0xd800))].concat(),
             1 => text.push_str(["\\n", "\\\"", "\\\\", "\\t", "\\/"][rng.usize(..5)]),
             2 => text.push(rng.char('\u{80}'..'\u{7ff}')),
             3 => text.push(rng.char('\u{800}'..'\u{ffff}')),
