@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -108,9 +109,15 @@ impl Launch {
 
     /// Runs a program that ends by itself.
     #[track_caller]
-    pub fn run(mut self) -> Finished {
+    pub fn run(self) -> Finished {
+        self.run_within(DEADLINE)
+    }
+
+    /// The same for one that takes long.
+    #[track_caller]
+    pub fn run_within(mut self, deadline: Duration) -> Finished {
         let mut child = self.command.spawn().expect("the program starts");
-        if !ends(&child, DEADLINE) {
+        if !ends(&child, deadline) {
             child.kill().expect("it runs");
         }
         let output = child.wait_with_output().expect("it has ended");
