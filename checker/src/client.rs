@@ -11,7 +11,7 @@ use common::config::secret::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
-use ureq::config::{AutoHeaderValue, IpFamily, RedirectAuthHeaders};
+use ureq::config::{AutoHeaderValue, Config, IpFamily, RedirectAuthHeaders};
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -19,15 +19,20 @@ use ureq::{Agent, Body, RequestBuilder};
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest body of an answer: twice what kv takes as the body of a request.
-const ANSWER_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
+pub(crate) const ANSWER_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
 const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Holds a whole head, of an answer as of a request.
 const BUFFER_BYTES: usize = 2 * ANSWER_HEAD_BYTES_MAX;
 
+/// How long a kept connection may be unused. Short, for a service that closes it in the moment it
+/// is used again leaves a call whose outcome is unknown.
+const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(2);
+
 const USER_AGENT: &str = concat!("checker/", env!("CARGO_PKG_VERSION"));
 
 /// Everything but the unreserved characters: RFC 3986, section 2.3.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A client of one kv service.
 #[derive(Debug)]
@@ -60,7 +65,7 @@ impl Client {
     /// not. Nothing is sent yet: an unusable URL shows in the first call.
     pub fn new(base_url: &str, request_timeout: Duration) -> Self {
         Client {
-            agent: agent(request_timeout),
+            agent: agent(request_timeout, Connections::Fresh),
             base_url: base_url.trim_end_matches('/').to_owned(),
             token: None,
         }
@@ -121,8 +126,28 @@ impl Entry<'_> {
     }
 }
 
+/// Whether an agent keeps its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connections {
+    /// Each call has a connection of its own.
+    Fresh,
+    /// One connection is kept from call to call. The library looks whether it is still open before
+    /// it sends, and never sends a request again when it turns out that it was not: such a call
+    /// fails, and nobody knows whether it was carried out.
+    Kept,
+}
+
 /// Every setting is given, so that no default of the library decides what a measurement means.
-fn agent(request_timeout: Duration) -> Agent {
+fn agent(request_timeout: Duration, connections: Connections) -> Agent {
+    config(request_timeout, connections).into()
+}
+
+/// The same for an agent of other parts.
+pub(crate) fn config(request_timeout: Duration, connections: Connections) -> Config {
+    let (kept, idle_age) = match connections {
+        Connections::Fresh => (0, Duration::ZERO),
+        Connections::Kept => (1, CONNECTION_IDLE_MAX),
+    };
     Agent::config_builder()
         .http_status_as_error(false)
         .https_only(false)
@@ -139,9 +164,9 @@ fn agent(request_timeout: Duration) -> Agent {
         .max_response_header_size(ANSWER_HEAD_BYTES_MAX)
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
-        .max_idle_connections(0)
-        .max_idle_connections_per_host(0)
-        .max_idle_age(Duration::ZERO)
+        .max_idle_connections(kept)
+        .max_idle_connections_per_host(kept)
+        .max_idle_age(idle_age)
         .allow_non_standard_methods(false)
         // One deadline for the whole call; a phase has none of its own.
         .timeout_global(Some(request_timeout))
@@ -156,7 +181,6 @@ fn agent(request_timeout: Duration) -> Agent {
         .timeout_recv_response(None)
         .timeout_recv_body(None)
         .build()
-        .into()
 }
 
 fn read(response: Result<Response<Body>, ureq::Error>) -> Result<Answer, CallError> {

@@ -3,21 +3,31 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use common::config::secret::Secret;
 use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
 use common::config::url::{ServiceUrl, service_url};
-use common::config::value::Host;
-use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
+use common::config::value::{self, Host};
+use common::config::{ConfigError, Invocation, Origin, Program, Row, Setting, Subcommand, Values};
 use common::health::Target;
 use common::http::Limits;
 use log::LevelFilter;
+
+use crate::report::Settings;
+use crate::{settings, workflows};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Serve until a signal comes.
     Serve(Config),
+    /// Run workflows and report.
+    Run(RunCommand),
+    /// Kill and restart a service while it is written to.
+    Crash(CrashCommand),
+    /// Check the checker.
+    SelfTest(SelfTestCommand),
     /// Ask the running service whether it is well.
     Health(Target),
     /// Print [`PROGRAM`]'s help.
@@ -39,8 +49,69 @@ pub struct Config {
     pub kv_token: Option<Secret>,
     /// What is logged.
     pub log_level: LevelFilter,
+    /// How often all workflows run by themselves; none means never.
+    pub check_interval: Option<Duration>,
     /// The limits of the HTTP engine.
     pub limits: Limits,
+}
+
+/// What `run` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunCommand {
+    /// The service.
+    pub url: ServiceUrl,
+    /// The token that it asks for.
+    pub token: Option<Secret>,
+    /// The names of the workflows; none means all.
+    pub names: Vec<&'static str>,
+    /// How much is done.
+    pub settings: Settings,
+    /// Where the report goes, and in which form.
+    pub output: Output,
+}
+
+/// What `crash` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrashCommand {
+    /// The program to start, and its arguments.
+    pub command: Vec<OsString>,
+    /// How often it is killed.
+    pub rounds: u32,
+    /// How long it may take to answer after a start.
+    pub start_timeout: Duration,
+    /// The token that it asks for.
+    pub token: Option<Secret>,
+    /// How much is done.
+    pub settings: Settings,
+    /// Where the report goes, and in which form.
+    pub output: Output,
+}
+
+/// What `selftest` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfTestCommand {
+    /// With how many seeds the correct server is checked.
+    pub seeds: u32,
+    /// The first of them.
+    pub seed: u64,
+}
+
+/// Where a report goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its form.
+    pub format: Format,
+    /// The file; none is the standard output.
+    pub file: Option<String>,
+}
+
+/// The form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Lines for people.
+    Text,
+    /// [`Report`](crate::report::Report) as JSON.
+    Json,
 }
 
 /// What `PROGRAM` can be told to do.
@@ -48,6 +119,12 @@ pub struct Config {
 pub enum Action {
     /// Serve until a signal comes.
     Serve,
+    /// Run workflows and report.
+    Run,
+    /// Kill and restart a service while it is written to.
+    Crash,
+    /// Check the checker.
+    SelfTest,
     /// Ask the running service whether it is well.
     Health,
 }
@@ -66,24 +143,59 @@ pub const PROGRAM: Program<Action> = Program {
         settings: &[
             &[PORT.row(), HOST.row(), KV_SERVICE_URL.row()],
             &KV_TOKEN.rows(),
-            &[LOG_LEVEL.row()],
+            &[CHECK_INTERVAL.row(), LOG_LEVEL.row()],
             LIMITS,
         ],
+        arguments: "",
     },
-    subcommands: &[Subcommand {
-        action: Action::Health,
-        name: "health",
-        help: "ask the running service (--port, --host)",
-        settings: &[&[PORT.row(), HOST.row()]],
-    }],
+    subcommands: &[
+        Subcommand {
+            action: Action::Run,
+            name: "run",
+            help: "run workflows, all by default",
+            settings: &[&[URL.row()], &KV_TOKEN.rows(), settings::ROWS, OUTPUTS],
+            arguments: "[NAME]...",
+        },
+        Subcommand {
+            action: Action::Crash,
+            name: "crash",
+            help: "kill a service again and again",
+            settings: &[
+                &[ROUNDS.row(), START_TIMEOUT.row()],
+                &KV_TOKEN.rows(),
+                &[settings::SEED.row(), settings::CLIENTS.row()],
+                OUTPUTS,
+            ],
+            arguments: "-- COMMAND...",
+        },
+        Subcommand {
+            action: Action::SelfTest,
+            name: "selftest",
+            help: "check the checker",
+            settings: &[&[SEEDS.row(), settings::SEED.row()]],
+            arguments: "",
+        },
+        Subcommand {
+            action: Action::Health,
+            name: "health",
+            help: "ask the running service",
+            settings: &[&[PORT.row(), HOST.row()]],
+            arguments: "",
+        },
+    ],
     examples: &[
         ("checker", "serve on all addresses"),
         ("checker --kv-service-url http://127.0.0.1:8000", "check that kv"),
+        ("checker run --url http://127.0.0.1:8000", "put it to every test"),
+        ("checker run types --format json", "one test, as JSON"),
+        ("checker crash -- kv --data-dir DIR", "is it durable?"),
         ("PORT=9001 checker health && echo well", "check a running checker"),
     ],
     exit_codes: &[
-        ("0", "stopped by a signal; health: healthy"),
-        ("1", "could not start (port in use); health: not healthy"),
+        ("0", "passed; stopped by a signal; health: healthy"),
+        ("1", "a promise is broken; could not start; health: not healthy"),
+        ("2", "not decided, or all was skipped"),
+        ("3", "the service could not be reached"),
         ("64", "a flag, argument or setting is wrong"),
         ("130", "stopped at once by a second Ctrl-C"),
     ],
@@ -95,6 +207,74 @@ const KV_SERVICE_URL: Setting<ServiceUrl> = Setting {
     help: "target",
     parse: service_url,
 };
+
+const URL: Setting<Option<ServiceUrl>> = Setting {
+    name: "URL",
+    default: "",
+    help: "target, else KV_SERVICE_URL",
+    parse: |text| if text.is_empty() { Ok(None) } else { service_url(text).map(Some) },
+};
+
+const CHECK_INTERVAL: Setting<Option<Duration>> = Setting {
+    name: "CHECK_INTERVAL",
+    default: "never",
+    help: "run all workflows",
+    parse: |text| {
+        if text == "never" {
+            return Ok(None);
+        }
+        let interval = value::timeout(text).ok().filter(|interval| interval.as_secs() >= 1);
+        interval.map(Some).ok_or("is not an interval (60s, 5m, 2h; 1s to 1d, or never)")
+    },
+};
+
+const FORMAT: Setting<Format> = Setting {
+    name: "FORMAT",
+    default: "text",
+    help: "text or json",
+    parse: |text| match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("is not a format (text, json)"),
+    },
+};
+
+const OUTPUT: Setting<Option<String>> = Setting {
+    name: "OUTPUT",
+    default: "-",
+    help: "file for the report",
+    parse: |text| Ok((text != "-").then(|| text.to_owned())),
+};
+
+/// The settings of whatever reports.
+const OUTPUTS: &[Row] = &[FORMAT.row(), OUTPUT.row()];
+
+const ROUNDS: Setting<u32> = Setting {
+    name: "ROUNDS",
+    default: "10",
+    help: "how often it is killed",
+    parse: |text| count(text, "is not a count (1 to 10000)"),
+};
+
+const START_TIMEOUT: Setting<Duration> = Setting {
+    name: "START_TIMEOUT",
+    default: "30s",
+    help: "to answer after a start",
+    parse: value::timeout,
+};
+
+const SEEDS: Setting<u32> = Setting {
+    name: "SEEDS",
+    default: "50",
+    help: "runs against the correct server",
+    parse: |text| count(text, "is not a count (1 to 10000)"),
+};
+
+fn count(text: &str, refusal: &'static str) -> Result<u32, &'static str> {
+    let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
+    let count = text.parse().ok().filter(|count| digits_only && (1..=10_000).contains(count));
+    count.ok_or(refusal)
+}
 
 /// Reads the command line (without the program's name). Flag beats environment beats default;
 /// `read_file` is asked for the files that settings name.
@@ -109,23 +289,87 @@ pub fn parse(
         Invocation::Run(Action::Health, values) => {
             Command::Health(Target { host: values.get(&HOST)?, port: values.get(&PORT)? })
         }
+        Invocation::Run(Action::Run, values) => Command::Run(RunCommand {
+            url: match values.get(&URL)? {
+                Some(url) => url,
+                None => values.get(&KV_SERVICE_URL)?,
+            },
+            token: KV_TOKEN.get(&values, &read_file)?,
+            names: names(values.arguments())?,
+            settings: audit_settings(&values)?,
+            output: output(&values)?,
+        }),
+        Invocation::Run(Action::Crash, values) => Command::Crash(CrashCommand {
+            command: match values.arguments() {
+                [] => return Err(ConfigError::MissingValue("crash -- COMMAND".to_owned())),
+                command => command.to_vec(),
+            },
+            rounds: values.get(&ROUNDS)?,
+            start_timeout: values.get(&START_TIMEOUT)?,
+            token: KV_TOKEN.get(&values, &read_file)?,
+            settings: Settings {
+                clients: values.get(&settings::CLIENTS)?,
+                seed: settings::seed(values.get(&settings::SEED)?),
+                ..Settings::default()
+            },
+            output: output(&values)?,
+        }),
+        Invocation::Run(Action::SelfTest, values) => Command::SelfTest(SelfTestCommand {
+            seeds: values.get(&SEEDS)?,
+            seed: settings::seed(values.get(&settings::SEED)?),
+        }),
         Invocation::Run(Action::Serve, values) => Command::Serve(Config {
             host: values.get(&HOST)?,
             port: values.get(&PORT)?,
             kv_service_url: values.get(&KV_SERVICE_URL)?,
             kv_token: KV_TOKEN.get(&values, &read_file)?,
+            check_interval: values.get(&CHECK_INTERVAL)?,
             log_level: values.get(&LOG_LEVEL)?,
             limits: server::limits(&values)?,
         }),
     })
 }
 
+/// The workflows that are named, each once.
+fn names(arguments: &[OsString]) -> Result<Vec<&'static str>, ConfigError> {
+    let mut names = Vec::new();
+    for argument in arguments {
+        let workflow = argument.to_str().and_then(workflows::find);
+        let workflow = workflow.ok_or_else(|| ConfigError::Refused {
+            origin: Origin::Argument("NAME"),
+            text: argument.clone(),
+            reason: "is not a workflow, see GET /tests or checker run --help",
+        })?;
+        if !names.contains(&workflow.name) {
+            names.push(workflow.name);
+        }
+    }
+    Ok(names)
+}
+
+fn audit_settings<E>(values: &Values<E>) -> Result<Settings, ConfigError>
+where
+    E: Fn(&str) -> Option<OsString>,
+{
+    Ok(Settings {
+        clients: values.get(&settings::CLIENTS)?,
+        ops: values.get(&settings::OPS)?,
+        keys: values.get(&settings::KEYS)?,
+        seed: settings::seed(values.get(&settings::SEED)?),
+        rate: values.get(&settings::RATE)?,
+        duration_ms: crate::audit::millis(values.get(&settings::DURATION)?),
+    })
+}
+
+fn output<E>(values: &Values<E>) -> Result<Output, ConfigError>
+where
+    E: Fn(&str) -> Option<OsString>,
+{
+    Ok(Output { format: values.get(&FORMAT)?, file: values.get(&OUTPUT)? })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use common::config::value;
-
     use super::*;
 
     fn read(args: &str, env: &[(&str, &str)]) -> Result<Command, ConfigError> {
@@ -140,6 +384,7 @@ mod tests {
             port: 8001,
             kv_service_url: service_url("http://kv-service:8000").unwrap(),
             kv_token: None,
+            check_interval: None,
             log_level: LevelFilter::Info,
             limits: Limits { workers: value::workers("cores").unwrap(), ..Limits::default() },
         }

@@ -11,7 +11,7 @@ use crate::service::{RUNS_MAX, RUNS_WAITING_MAX};
 const RETRY_AFTER_S: &str = "10";
 
 /// Why a request to the checker itself is refused. A test that fails is no error: it is an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiError {
     /// No endpoint has this path.
     NoSuchRoute,
@@ -22,15 +22,30 @@ pub enum ApiError {
     },
     /// As many tests run and wait as may.
     TooManyRuns,
+    /// A run under this name is under way.
+    AlreadyRunning(&'static str),
+    /// Nothing has run yet.
+    NoReport,
+    /// A parameter of the query is unknown, or its text is no value for it.
+    Parameter {
+        /// Its name.
+        name: String,
+        /// Its text.
+        text: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
 }
 
 impl ApiError {
     /// The status that tells of it.
-    pub fn status(self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
-            ApiError::NoSuchRoute => StatusCode::NOT_FOUND,
+            ApiError::NoSuchRoute | ApiError::NoReport => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::TooManyRuns => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::AlreadyRunning(_) => StatusCode::CONFLICT,
+            ApiError::Parameter { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }
 }
@@ -42,6 +57,11 @@ impl fmt::Display for ApiError {
             ApiError::MethodNotAllowed { .. } => f.write_str("Method Not Allowed"),
             ApiError::TooManyRuns => {
                 write!(f, "Too many tests at once: {RUNS_MAX} run and {RUNS_WAITING_MAX} wait")
+            }
+            ApiError::AlreadyRunning(name) => write!(f, "Test '{name}' is running already"),
+            ApiError::NoReport => f.write_str("Nothing has run yet: POST /test/all"),
+            ApiError::Parameter { name, text, reason } => {
+                write!(f, "Parameter {name}: '{text}' {reason}")
             }
         }
     }
@@ -59,6 +79,9 @@ impl From<ApiError> for Response {
             }
             ApiError::TooManyRuns => {
                 handlers::failure_detail(error.status(), &text).header("Retry-After", RETRY_AFTER_S)
+            }
+            ApiError::AlreadyRunning(_) | ApiError::NoReport | ApiError::Parameter { .. } => {
+                handlers::failure_detail(error.status(), &text)
             }
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Fake {
 
 struct State {
     fault: Option<(usize, Fault)>,
+    /// What all requests get.
+    always: Option<Fault>,
     stopping: AtomicBool,
     heads: Mutex<Vec<String>>,
     store: Mutex<BTreeMap<String, Value>>,
@@ -63,12 +65,17 @@ impl Nobody {
 impl Fake {
     /// A kv that does everything right.
     pub(crate) fn healthy() -> Self {
-        Fake::start(None)
+        Fake::start(None, None)
     }
 
     /// The `nth` request, counted from 0, goes wrong.
     pub(crate) fn with_fault(nth: usize, fault: Fault) -> Self {
-        Fake::start(Some((nth, fault)))
+        Fake::start(Some((nth, fault)), None)
+    }
+
+    /// Every request goes wrong.
+    pub(crate) fn always(fault: Fault) -> Self {
+        Fake::start(None, Some(fault))
     }
 
     pub(crate) fn url(&self) -> String {
@@ -91,11 +98,12 @@ impl Fake {
         self.state.store.lock().unwrap().keys().cloned().collect()
     }
 
-    fn start(fault: Option<(usize, Fault)>) -> Self {
+    fn start(fault: Option<(usize, Fault)>, always: Option<Fault>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let state = Arc::new(State {
             fault,
+            always,
             stopping: AtomicBool::new(false),
             heads: Mutex::default(),
             store: Mutex::default(),
@@ -134,21 +142,21 @@ impl State {
             heads.push(head.clone());
             heads.len() - 1
         };
-        match self.fault {
-            Some((faulty, fault)) if faulty == nth => {
-                if method != "DELETE" {
-                    self.apply(method, path, &body);
-                }
-                fault.show(stream);
-            }
-            _ => {
-                let (status, body) = self.apply(method, path, &body);
-                Fault::answer(stream, status, &body.to_string());
-            }
+        let of_nth = self.fault.filter(|(faulty, _)| *faulty == nth).map(|(_, fault)| fault);
+        let Some(fault) = self.always.or(of_nth) else {
+            let (status, body) = self.apply(method, path, &body);
+            return Fault::answer(stream, status, &body.to_string());
+        };
+        if method != "DELETE" && self.always.is_none() {
+            self.apply(method, path, &body);
         }
+        fault.show(stream);
     }
 
     fn apply(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+        if !path.starts_with("/keys/") {
+            return (404, json!({"detail": "Not Found"}));
+        }
         let mut store = self.store.lock().unwrap();
         match method {
             "GET" => match store.get(path) {
@@ -172,7 +180,8 @@ impl Fault {
     fn show(self, mut stream: &TcpStream) {
         match self {
             Fault::Answers(status, body) => Fault::answer(stream, status, body),
-            Fault::Writes(bytes) => stream.write_all(bytes).unwrap(),
+            // The client may have gone, which is for its own test to judge.
+            Fault::Writes(bytes) => drop(stream.write_all(bytes)),
             Fault::IsSilent => while !peer_leaves(stream, Duration::from_secs(60)) {},
             Fault::Drips(bytes) => {
                 for byte in bytes.iter().cycle() {

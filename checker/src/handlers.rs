@@ -1,10 +1,16 @@
 //! What each endpoint answers. The fields of an answer stand in the order of the contract.
 
+use std::collections::BTreeMap;
+
 use common::http::{Response, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
+use crate::error::ApiError;
+use crate::report::Settings;
 use crate::routes::SERVER;
-use crate::workflows::Report;
+use crate::steps::Report;
+use crate::{board, report, settings, workflows};
 
 /// `GET /health`.
 pub fn health() -> Response {
@@ -32,6 +38,49 @@ pub fn report(report: &Report) -> Response {
         }
     }
 }
+
+/// `GET /tests`.
+pub fn tests(running: &[&str]) -> Response {
+    let tests = workflows::ALL.into_iter().map(|workflow| Test {
+        name: workflow.name,
+        promise: workflow.promise,
+        needs: workflow.needs.iter().map(|feature| feature.word()).collect(),
+        running: running.contains(&workflow.name) || running.contains(&board::ALL),
+    });
+    json(StatusCode::OK, &Tests { tests: tests.collect() })
+}
+
+/// `GET /report.json`, and the answer to a run.
+pub fn last(report: Option<&report::Report>) -> Response {
+    match report {
+        Some(report) => Response::json(StatusCode::OK, report.to_json()),
+        None => ApiError::NoReport.into(),
+    }
+}
+
+/// What the query of `POST /test/{name}` asks for. A name that is none of the parameters' is
+/// refused, for it was meant as one.
+pub fn settings(query: Option<&str>) -> Result<Settings, ApiError> {
+    let mut given = BTreeMap::new();
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+        let decoded = percent_decode_str(text).decode_utf8_lossy().into_owned();
+        if !PARAMETERS.contains(&name) {
+            let (name, text) = (report::quoted(name), report::quoted(&decoded));
+            let reason = "is none of clients, ops, keys, seed, rate and duration";
+            return Err(ApiError::Parameter { name, text, reason });
+        }
+        given.insert(name.to_ascii_uppercase(), decoded);
+    }
+    let read = settings::read(|name| given.get(name).cloned());
+    read.map_err(|(name, text, reason)| ApiError::Parameter {
+        name: name.to_ascii_lowercase(),
+        text: report::quoted(&text),
+        reason,
+    })
+}
+
+const PARAMETERS: [&str; 6] = ["clients", "ops", "keys", "seed", "rate", "duration"];
 
 /// `OPTIONS *`.
 pub fn options() -> Response {
@@ -76,6 +125,19 @@ struct Failed<'a> {
 }
 
 #[derive(Serialize)]
+struct Tests {
+    tests: Vec<Test>,
+}
+
+#[derive(Serialize)]
+struct Test {
+    name: &'static str,
+    promise: &'static str,
+    needs: Vec<&'static str>,
+    running: bool,
+}
+
+#[derive(Serialize)]
 struct Refused<D> {
     detail: D,
 }
@@ -94,8 +156,36 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ApiError;
-    use crate::workflows;
+    use crate::steps;
+
+    #[test]
+    fn parameters_are_refused_by_name() {
+        let read = |query| settings(Some(query)).map_err(|error| error.to_string());
+        let defaults = Settings { seed: 7, ..Settings::default() };
+        assert_eq!(read("seed=7"), Ok(defaults));
+        let all = "clients=1&ops=2&keys=3&seed=4&rate=max&duration=500ms";
+        let wanted =
+            Settings { clients: 1, ops: 2, keys: 3, seed: 4, rate: None, duration_ms: 500 };
+        assert_eq!(read(all), Ok(wanted));
+        for (query, error) in [
+            ("clients=0", "Parameter clients: '0' is not a count (1 to 256)"),
+            ("clients=257", "Parameter clients: '257' is not a count (1 to 256)"),
+            ("ops=1e3", "Parameter ops: '1e3' is not a count (1 to 1000000)"),
+            ("keys=", "Parameter keys: '' is not a count (1 to 10000)"),
+            (
+                "seed=-1",
+                "Parameter seed: '-1' is not a seed (0 to 18446744073709551615, or random)",
+            ),
+            ("rate=1000001", "Parameter rate: '1000001' is not a rate (1 to 1000000, or max)"),
+            (
+                "duration=2h",
+                "Parameter duration: '2h' is not a duration (500ms, 30s, 5m, or seconds; 1ms to 1h)",
+            ),
+            ("x=%0A", r"Parameter x: '\n' is none of clients, ops, keys, seed, rate and duration"),
+        ] {
+            assert_eq!(read(query), Err(error.to_owned()), "{query}");
+        }
+    }
 
     #[track_caller]
     fn check(response: &Response, status: u16, body: &str) {
@@ -112,14 +202,14 @@ mod tests {
             200,
             r#"{"status":"Test client is running","kv_service_url":"http://kv-service:8000"}"#,
         );
-        let verdict = Ok(workflows::Passed { steps_executed: 4 });
+        let verdict = Ok(steps::Passed { steps_executed: 4 });
         check(
             &report(&Report { test_name: "test_deletion", verdict }),
             200,
             r#"{"success":true,"test_name":"test_deletion","details":{"steps_executed":4,"all_assertions_passed":true}}"#,
         );
         let error = "a \"quoted\"\nline é".to_owned();
-        let verdict = Err(workflows::Failure { step: "store", error });
+        let verdict = Err(steps::Failure { step: "store", error });
         check(
             &report(&Report { test_name: "test_deletion", verdict }),
             200,

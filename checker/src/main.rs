@@ -4,6 +4,7 @@ use std::env;
 use std::process::ExitCode;
 
 use checker::config::{self, Command, Config, PROGRAM};
+use checker::{command, crash, selftest};
 use common::cli::{self, EXIT_FAILURE, EXIT_USAGE};
 use common::config::secret;
 use common::health::{self, HEALTH_TIMEOUT};
@@ -13,6 +14,9 @@ use common::text::io_error;
 fn main() -> ExitCode {
     match config::parse(env::args_os().skip(1), |name| env::var_os(name), secret::read_file) {
         Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Run(command)) => command::run(command),
+        Ok(Command::Crash(command)) => crash::run(&command),
+        Ok(Command::SelfTest(command)) => selftest::run(&command),
         Ok(Command::Health(target)) => {
             cli::exit(health::check(&target, HEALTH_TIMEOUT), EXIT_FAILURE)
         }

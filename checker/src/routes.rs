@@ -4,7 +4,7 @@ use common::docs::PATHS;
 use common::http::Method;
 
 use crate::error::ApiError;
-use crate::workflows::{self, Workflow};
+use crate::steps::{self, Workflow};
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -13,8 +13,18 @@ pub enum Route {
     Health,
     /// Which service does it check?
     Status,
-    /// Run this workflow.
-    Run(&'static Workflow),
+    /// Run these steps, and answer as the original does.
+    Steps(&'static Workflow),
+    /// Run the workflow of this name.
+    Audit(&'static str),
+    /// Run all workflows.
+    AuditAll,
+    /// Which workflows are there?
+    Tests,
+    /// What came of the last run?
+    Report,
+    /// How is it all going?
+    Metrics,
     /// Show an API page.
     Docs,
     /// A known path with a slash too many: where it goes on.
@@ -39,8 +49,21 @@ pub const SERVER: &str = "GET, HEAD, OPTIONS, POST";
 pub const ENDPOINTS: &[(&str, Verb, Route)] = &[
     ("/health", Verb::Get, Route::Health),
     ("/test/status", Verb::Get, Route::Status),
-    ("/test/deletion", Verb::Post, Route::Run(&workflows::deletion::DELETION)),
-    ("/test/overwrite", Verb::Post, Route::Run(&workflows::overwrite::OVERWRITE)),
+    ("/test/deletion", Verb::Post, Route::Steps(&steps::deletion::DELETION)),
+    ("/test/overwrite", Verb::Post, Route::Steps(&steps::overwrite::OVERWRITE)),
+    ("/test/types", Verb::Post, Route::Audit("types")),
+    ("/test/errors", Verb::Post, Route::Audit("errors")),
+    ("/test/conditions", Verb::Post, Route::Audit("conditions")),
+    ("/test/expiry", Verb::Post, Route::Audit("expiry")),
+    ("/test/listing", Verb::Post, Route::Audit("listing")),
+    ("/test/batch", Verb::Post, Route::Audit("batch")),
+    ("/test/counter", Verb::Post, Route::Audit("counter")),
+    ("/test/linearizability", Verb::Post, Route::Audit("linearizability")),
+    ("/test/load", Verb::Post, Route::Audit("load")),
+    ("/test/all", Verb::Post, Route::AuditAll),
+    ("/tests", Verb::Get, Route::Tests),
+    ("/report.json", Verb::Get, Route::Report),
+    ("/metrics", Verb::Get, Route::Metrics),
 ];
 
 /// The route of a request.
@@ -97,17 +120,23 @@ mod tests {
     const POST: ApiError = ApiError::MethodNotAllowed { allow: "POST" };
 
     #[track_caller]
+    #[allow(clippy::needless_pass_by_value, reason = "tables read better")]
     fn check(method: &str, path: &str, want: Result<&str, ApiError>) {
         let route = find(&Method::from_bytes(method.as_bytes()).unwrap(), path);
         let name = route.map(|route| match route {
             Route::Health => "health",
             Route::Status => "status",
-            Route::Run(workflow) => workflow.test_name,
+            Route::Steps(workflow) => workflow.test_name,
+            Route::Audit(name) => name,
+            Route::AuditAll => "all",
+            Route::Tests => "tests",
+            Route::Report => "report",
+            Route::Metrics => "metrics",
             Route::Docs => "docs",
             Route::Redirect(path) => path,
             Route::Server => "server",
         });
-        assert_eq!(name, want, "{method} {path}");
+        assert_eq!(name.as_ref(), want.as_ref(), "{method} {path}");
     }
 
     #[test]
@@ -118,10 +147,29 @@ mod tests {
         check("HEAD", "/test/status", Ok("status"));
         check("POST", "/test/deletion", Ok("test_deletion"));
         check("POST", "/test/overwrite", Ok("test_overwrite"));
+        check("POST", "/test/types", Ok("types"));
+        check("POST", "/test/all", Ok("all"));
+        check("GET", "/tests", Ok("tests"));
+        check("GET", "/report.json", Ok("report"));
+        check("GET", "/metrics", Ok("metrics"));
         check("GET", "/docs", Ok("docs"));
         check("HEAD", "/openapi.json", Ok("docs"));
         check("GET", "/", Ok("docs"));
         check("OPTIONS", "*", Ok("server"));
+    }
+
+    #[test]
+    fn every_workflow_has_an_endpoint() {
+        for workflow in crate::workflows::ALL {
+            let path = format!("/test/{}", workflow.name);
+            match find(&Method::POST, &path) {
+                Ok(Route::Audit(name)) => assert_eq!(name, workflow.name),
+                Ok(Route::Steps(steps)) => {
+                    assert_eq!(steps.test_name, format!("test_{}", workflow.name));
+                }
+                other => panic!("{path}: {other:?}"),
+            }
+        }
     }
 
     #[test]
@@ -146,7 +194,7 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_there() {
-        for path in ["/test", "/test/", "/test/other", "/health//", "//", "//health", "/Health", ""]
+        for path in ["/test", "/test/", "/test/crash", "/health//", "//", "//health", "/Health", ""]
         {
             check("GET", path, Err(ApiError::NoSuchRoute));
             check("POST", path, Err(ApiError::NoSuchRoute));

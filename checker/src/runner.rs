@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::client::{Client, REQUEST_TIMEOUT};
     use crate::fake::{Fake, Fault};
-    use crate::workflows::{Failure, Report, deletion::DELETION};
+    use crate::steps::{Failure, Report, deletion::DELETION};
 
     const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -83,6 +83,9 @@ pub struct Subcommand<A: 'static> {
     pub help: &'static str,
     /// The settings that it takes, in the order of `--help`.
     pub settings: &'static [&'static [Row]],
+    /// How `--help` shows the arguments that it takes beside them (`[NAME]...`, `-- COMMAND...`);
+    /// empty for none.
+    pub arguments: &'static str,
 }
 
 impl<A> Subcommand<A> {
@@ -106,6 +109,7 @@ pub enum Invocation<A, E> {
 pub struct Values<E> {
     flags: Vec<(String, OsString)>,
     env: E,
+    arguments: Vec<OsString>,
 }
 
 impl<A: Copy> Program<A> {
@@ -121,8 +125,9 @@ impl<A: Copy> Program<A> {
         use lexopt::Arg::{Long, Short, Value};
 
         let mut parser = lexopt::Parser::from_args(args);
-        let mut subcommand = None;
+        let mut subcommand: Option<&Subcommand<A>> = None;
         let mut flags = Vec::new();
+        let mut arguments = Vec::new();
         while let Some(arg) = parser.next()? {
             match arg {
                 Short('h') | Long("help") => return alone(parser, "--help", Invocation::Help),
@@ -136,6 +141,9 @@ impl<A: Copy> Program<A> {
                 Value(name) if subcommand.is_none() => {
                     subcommand = Some(self.subcommand(name)?);
                 }
+                Value(argument) if subcommand.is_some_and(|known| !known.arguments.is_empty()) => {
+                    arguments.push(argument);
+                }
                 Short(_) | Long(_) | Value(_) => return Err(arg.unexpected().into()),
             }
         }
@@ -147,7 +155,7 @@ impl<A: Copy> Program<A> {
                 subcommand: subcommand.name,
             });
         }
-        Ok(Invocation::Run(subcommand.action, Values { flags, env }))
+        Ok(Invocation::Run(subcommand.action, Values { flags, env, arguments }))
     }
 
     fn actions(&self) -> impl Iterator<Item = &Subcommand<A>> {
@@ -198,6 +206,11 @@ impl<E: Fn(&str) -> Option<OsString>> Values<E> {
             (Some((_, one)), Some((_, other))) => Err(ConfigError::Both(one, other)),
             _ => Ok(()),
         }
+    }
+
+    /// The arguments beside the settings, in order.
+    pub fn arguments(&self) -> &[OsString] {
+        &self.arguments
     }
 
     /// The text of a setting and where it came from, unless it is left at its default.

@@ -131,6 +131,7 @@ pub const PROGRAM: Program<Action> = Program {
             &[DATA_DIR.row(), FSYNC.row(), CACHE_SIZE.row()],
             LIMITS,
         ],
+        arguments: "",
     },
     subcommands: &[
         Subcommand {
@@ -138,18 +139,21 @@ pub const PROGRAM: Program<Action> = Program {
             name: "health",
             help: "ask the running service (--port, --host)",
             settings: &[&[PORT.row(), HOST.row()]],
+            arguments: "",
         },
         Subcommand {
             action: Action::Export,
             name: "export",
             help: "write all keys to --file",
             settings: &[TRANSFER, &KV_TOKEN.rows(), &KV_READ_TOKEN.rows()],
+            arguments: "",
         },
         Subcommand {
             action: Action::Import,
             name: "import",
             help: "take over the keys in --file",
             settings: &[TRANSFER, &KV_TOKEN.rows(), &[MAX_BODY.row()]],
+            arguments: "",
         },
     ],
     examples: &[

@@ -1,36 +1,59 @@
-//! The last value that was written is the one that is read.
+//! The last write is the one that is read, by everybody, at once and later.
 
-use serde_json::{Value, json};
+use crate::audit::call::Call;
+use crate::audit::run::Run;
+use crate::audit::worker::{Step, Worker};
 
-use super::{Call, Expect, Step, Workflow};
+use super::{Workflow, values};
 
-/// `POST /test/overwrite`.
-pub static OVERWRITE: Workflow = Workflow {
-    test_name: "test_overwrite",
-    steps: &[
-        Step {
-            name: "store_original",
-            call: Call::Post(original),
-            expect: Expect::Status(&[200, 201]),
-        },
-        Step {
-            name: "retrieve_original",
-            call: Call::Get,
-            expect: Expect::Value { value: original, mismatch: "Original value mismatch" },
-        },
-        Step { name: "overwrite", call: Call::Put(new), expect: Expect::Status(&[200]) },
-        Step {
-            name: "verify_new",
-            call: Call::Get,
-            expect: Expect::Value { value: new, mismatch: "New value mismatch" },
-        },
-    ],
+pub(super) static OVERWRITE: Workflow = Workflow {
+    name: "overwrite",
+    promise: "the last write is the one that is read, at once and later, on any connection",
+    needs: &[],
+    run,
 };
 
-fn original(key: &str) -> Value {
-    json!({"key": key, "version": 1, "text": "première 🌱", "only_here": [true, null]})
+const LAST: &str = "the last value that was written is the one that is read";
+const LATER: &str = "a value stays until it is overwritten";
+
+/// Overwrites of one key, each with a read before and a read after.
+const WRITES_PER_KEY: usize = 10;
+
+fn run(run: &Run<'_>) {
+    let clients = run.clients(2, 64);
+    let keys_each = run.ops_each(clients).div_ceil(WRITES_PER_KEY * 2);
+    let last = std::sync::Mutex::new(Vec::new());
+    run.workers(clients, |worker| {
+        for number in 0..keys_each {
+            let key = run.key(&format!("{}-{number}", worker.index));
+            let mut value = String::new();
+            if worker.case(LAST, |worker| overwrite(worker, &key, &mut value)) {
+                let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                last.push((key, value));
+            }
+        }
+    });
+    // On connections other than those of the writes.
+    let last = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    run.workers(clients, |worker| {
+        for (key, value) in last.iter().skip(worker.index).step_by(clients) {
+            worker.case(LATER, |worker| {
+                let answer = worker.ask(&Call::get(key))?;
+                worker.value(LATER, &answer, value)
+            });
+        }
+    });
 }
 
-fn new(key: &str) -> Value {
-    json!({"key": key, "version": 2, "text": "deuxième 🌳", "nested": {"list": [1, 2.5, "three"]}})
+fn overwrite(worker: &mut Worker<'_>, key: &str, value: &mut String) -> Step {
+    for write in 0..WRITES_PER_KEY {
+        // The number tells writes apart whose random parts happen to be the same.
+        *value = format!("[{write},{}]", values::random(&mut worker.rng, 2));
+        let call = if write % 2 == 0 { Call::put(key, value) } else { Call::post(key, value) };
+        let answer = worker.call(&call)?;
+        worker.status("a write is answered with success", &answer, &[200, 201])?;
+        let answer = worker.ask(&Call::get(key))?;
+        worker.value(LAST, &answer, value)?;
+    }
+    Ok(())
 }

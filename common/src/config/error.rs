@@ -62,6 +62,8 @@ pub enum Origin {
     Flag(String),
     /// An environment variable, or the default in its stead.
     Variable(&'static str),
+    /// An argument beside the flags, by its name in `--help`.
+    Argument(&'static str),
 }
 
 impl std::error::Error for ConfigError {}
@@ -107,7 +109,7 @@ impl Display for Origin {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Flag(flag) => write!(f, "--{flag}"),
-            Origin::Variable(name) => f.write_str(name),
+            Origin::Variable(name) | Origin::Argument(name) => f.write_str(name),
         }
     }
 }

@@ -48,7 +48,7 @@ impl<A: Copy> Program<A> {
     }
 
     fn usage(&self, action: &Subcommand<A>) -> String {
-        let words = [self.name, action.name, "[--FLAG VALUE]..."];
+        let words = [self.name, action.name, "[--FLAG VALUE]...", action.arguments];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }

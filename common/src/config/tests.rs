@@ -6,6 +6,7 @@ use super::*;
 enum Action {
     Serve,
     Ask,
+    Do,
 }
 
 const PORT: Setting<u16> =
@@ -25,13 +26,24 @@ const PROGRAM: Program<Action> = Program {
         name: "",
         help: "serve",
         settings: &[&[PORT.row()], &[MAX_BODY.row()]],
+        arguments: "",
     },
-    subcommands: &[Subcommand {
-        action: Action::Ask,
-        name: "ask",
-        help: "ask the one that serves",
-        settings: &[&[PORT.row(), WAIT.row()]],
-    }],
+    subcommands: &[
+        Subcommand {
+            action: Action::Ask,
+            name: "ask",
+            help: "ask the one that serves",
+            settings: &[&[PORT.row(), WAIT.row()]],
+            arguments: "",
+        },
+        Subcommand {
+            action: Action::Do,
+            name: "do",
+            help: "do what is named",
+            settings: &[&[PORT.row()]],
+            arguments: "[NAME]...",
+        },
+    ],
     examples: &[("toy --port 1", "serve there")],
     exit_codes: &[("0", "done")],
 };
@@ -154,8 +166,9 @@ fn help_shows_the_tables_in_columns() {
 toy 1.2.3: a program for tests
 
 Usage:
-  toy [--FLAG VALUE]...      serve
-  toy ask [--FLAG VALUE]...  ask the one that serves
+  toy [--FLAG VALUE]...               serve
+  toy ask [--FLAG VALUE]...           ask the one that serves
+  toy do [--FLAG VALUE]... [NAME]...  do what is named
 
 Settings (flag, environment variable; the flag wins):
   --port         PORT      where (default 8000)
@@ -179,4 +192,22 @@ Exit codes:
   0  done
 ";
     assert_eq!(PROGRAM.help(), help);
+}
+
+#[test]
+fn arguments_are_of_the_subcommand_that_takes_them() {
+    let arguments = |args: &[&str]| {
+        let args = args.iter().map(OsString::from);
+        match PROGRAM.invocation(args, |_: &str| None::<OsString>) {
+            Ok(Invocation::Run(Action::Do, values)) => Ok(values.arguments().to_vec()),
+            Ok(_) => panic!("another action"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let names = |names: &[&str]| Ok(names.iter().map(OsString::from).collect());
+    assert_eq!(arguments(&["do"]), names(&[]));
+    assert_eq!(arguments(&["do", "a", "--port", "1", "b"]), names(&["a", "b"]));
+    assert_eq!(arguments(&["do", "--", "a", "--port", "-x"]), names(&["a", "--port", "-x"]));
+    assert_eq!(arguments(&["do", "a", "--deep"]), Err("unknown flag '--deep', see --help".into()));
+    check_refused(&["ask", "a"], &[], "unexpected argument 'a', see --help");
 }
