@@ -1,0 +1,128 @@
+//! Writes without a condition. Those that wait together travel in one transaction.
+//!
+//! That is as sound as each on its own: they are all waiting for an answer, so their order is free,
+//! and each has a version of its own, in the order of the transaction. A key is written once
+//! in a transaction, for etcd takes no more; what comes for it again goes with the next one.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::call::Refusal;
+use super::cluster::{Failure, Resend};
+use super::value::{self, Base, HEADER_BYTES, VERSIONS_A_REVISION};
+use super::{REQUEST_BYTES_MAX, Shared};
+use crate::key::Key;
+use crate::store::{Refused, Version, step};
+
+/// Writes in one transaction; each has one of the versions of a revision.
+const PUTS_MAX: usize = 64;
+const _: () = assert!(PUTS_MAX as u64 <= VERSIONS_A_REVISION);
+/// Bytes of keys and values in one transaction, unless there is one write only.
+const PUTS_BYTES_MAX: usize = 512 << 10;
+/// Tries of a transaction whose leases have ended meanwhile.
+const LEASE_TRIES_MAX: usize = 3;
+
+/// A write that waits.
+pub(super) struct Put {
+    pub(super) key: Key<'static>,
+    pub(super) value: String,
+    pub(super) ttl: Option<Duration>,
+    pub(super) done: Box<dyn FnOnce(Result<Version, Refused>) + Send>,
+}
+
+impl Put {
+    fn bytes(&self) -> usize {
+        self.key.as_str().len() + HEADER_BYTES + self.value.len()
+    }
+}
+
+/// Writes for as long as there is somebody who asks.
+pub(super) fn serve(shared: &Shared, queue: &Receiver<Put>) {
+    // What did not fit into the transaction before.
+    let mut left = VecDeque::new();
+    loop {
+        if left.is_empty() {
+            let Ok(first) = queue.recv() else { return };
+            left.push_back(first);
+        }
+        left.extend(queue.try_iter().take(PUTS_MAX.saturating_sub(left.len())));
+        let group = next_group(&mut left);
+        answer(shared, group);
+    }
+}
+
+/// The writes of the next transaction, out of those that are left.
+fn next_group(left: &mut VecDeque<Put>) -> Vec<Put> {
+    let mut group: Vec<Put> = Vec::with_capacity(left.len());
+    let mut keys = HashSet::new();
+    let mut bytes = 0;
+    for put in std::mem::take(left) {
+        let fits = group.is_empty() || bytes + put.bytes() <= PUTS_BYTES_MAX;
+        if fits && keys.insert(put.key.as_str().to_owned()) {
+            bytes += put.bytes();
+            group.push(put);
+        } else {
+            left.push_back(put);
+        }
+    }
+    group
+}
+
+fn answer(shared: &Shared, group: Vec<Put>) {
+    if let [put] = &*group
+        && put.bytes() > REQUEST_BYTES_MAX
+    {
+        return group.into_iter().for_each(|put| {
+            (put.done)(Err(Refused::TooLarge(REQUEST_BYTES_MAX)));
+        });
+    }
+    match write(shared, &group) {
+        Ok((origin, revision)) => {
+            shared.writes.fetch_add(group.len() as u64, Ordering::Relaxed);
+            let count = group.len();
+            for (index, put) in group.into_iter().enumerate() {
+                let base = Base::before(origin, count - 1 - index);
+                (put.done)(Ok(base.version(revision)));
+            }
+        }
+        Err(failure) => {
+            let refused = Refused::from(failure);
+            group.into_iter().for_each(|put| (put.done)(Err(refused.clone())));
+        }
+    }
+}
+
+/// The origin that the group's versions are counted from, and its revision.
+fn write(shared: &Shared, group: &[Put]) -> Result<(u64, u64), Failure> {
+    for _ in 0..LEASE_TRIES_MAX {
+        let now_ms = shared.now_ms();
+        let mut leased = Vec::with_capacity(group.len());
+        for put in group {
+            let deadline_ms = step::deadline_ms(put.ttl, now_ms);
+            let lease = shared.leases.get(&shared.cluster, deadline_ms, now_ms)?;
+            leased.push((shared.name(put.key.as_str()), deadline_ms, lease));
+        }
+        let written = shared.txn(
+            Resend::Unsafe,
+            |txn, origin| {
+                for (index, (put, (name, deadline_ms, lease))) in group.iter().zip(&leased).enumerate()
+                {
+                    let base = Base::before(origin.version, group.len() - 1 - index);
+                    let value = value::encode(base, *deadline_ms, put.value.as_bytes());
+                    txn.put(name, &value, *lease);
+                }
+            },
+            |answer, origin| Ok((origin.version, answer.header.revision.0)),
+        );
+        match written {
+            Err(Failure::Refused(Refusal::NoLease)) => shared.leases.forget(),
+            Err(failure) => return Err(failure),
+            Ok(Some(written)) => return Ok(written),
+            Ok(None) => break,
+        }
+    }
+    Err(Failure::Refused(Refusal::NoLease))
+}
