@@ -183,6 +183,22 @@ impl<E: Fn(&str) -> Option<OsString>> Values<E> {
         parsed.map_err(|reason| ConfigError::Refused { origin, text: text.into_owned(), reason })
     }
 
+    /// Refuses settings that are given without the one that they are about.
+    pub fn needs(&self, settings: &[Row], other: Row) -> Result<(), ConfigError> {
+        match settings.iter().find_map(|setting| self.given(*setting)) {
+            Some((_, origin)) => Err(ConfigError::Needs(origin, other.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses two settings that are both given.
+    pub fn excludes(&self, one: Row, other: Row) -> Result<(), ConfigError> {
+        match (self.given(one), self.given(other)) {
+            (Some((_, one)), Some((_, other))) => Err(ConfigError::Both(one, other)),
+            _ => Ok(()),
+        }
+    }
+
     /// The text of a setting and where it came from, unless it is left at its default.
     fn given(&self, row: Row) -> Option<(Cow<'_, OsStr>, Origin)> {
         let flag = row.flag();

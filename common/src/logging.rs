@@ -103,6 +103,9 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if record.level() > OTHERS_LEVEL && is_of_library(record.target()) {
+            return;
+        }
         let (level, message) = (record.level(), OneLine(record.args()));
         let metadata = record.metadata().clone();
         let mut line = Record::builder();
@@ -112,6 +115,14 @@ impl Log for Logger {
     fn flush(&self) {
         flush(&self.queue, FLUSH_TIMEOUT);
     }
+}
+
+/// What libraries say below this is of no use to who runs the program.
+const OTHERS_LEVEL: Level = Level::Warn;
+
+fn is_of_library(target: &str) -> bool {
+    let name = target.split_once("::").map_or(target, |(name, _)| name);
+    ["fjall", "lsm_tree", "ureq", "ureq_proto"].contains(&name)
 }
 
 /// A message without the characters that would end its line.

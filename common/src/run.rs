@@ -16,6 +16,8 @@ pub enum RunError {
     Signals(io::Error),
     /// The address could not be listened on.
     Listen(BindError),
+    /// What the service needs cannot be opened, and why.
+    Open(String),
     /// The threads could not be started.
     Start(io::Error),
 }
@@ -62,6 +64,7 @@ impl Display for RunError {
         match self {
             RunError::Signals(error) => write!(f, "cannot handle signals: {error}"),
             RunError::Listen(error) => error.fmt(f),
+            RunError::Open(reason) => f.write_str(reason),
             RunError::Start(error) => write!(f, "cannot start a thread: {error}"),
         }
     }

@@ -2,23 +2,24 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use common::config::secret::SecretSetting;
+use common::config::secret::{Secret, SecretSetting};
 use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
 use common::config::value::{self, Host};
-use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
+use common::config::{ConfigError, Invocation, Program, Setting, Subcommand, Values};
 use common::health::Target;
 use common::http::Limits;
 use log::LevelFilter;
 
 use crate::access::Access;
+use crate::store::{EtcdUrl, Fsync, Options};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Serve until a signal comes.
-    Serve(Config),
+    Serve(Box<Config>),
     /// Ask the running service whether it is well.
     Health(Target),
     /// Print [`PROGRAM`]'s help.
@@ -38,10 +39,24 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// The limits of the HTTP engine.
     pub limits: Limits,
-    /// Bytes of memory that the store may need.
-    pub memory_bytes_max: usize,
+    /// Where values are kept.
+    pub store: StoreChoice,
     /// The tokens that clients have to show.
     pub access: Access,
+}
+
+/// Where values are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// In memory, as long as the process lives.
+    Memory {
+        /// Bytes of memory that the store may need.
+        bytes_max: usize,
+    },
+    /// On a disk.
+    Durable(Options),
+    /// In a cluster of etcd.
+    Etcd(EtcdUrl),
 }
 
 /// What `PROGRAM` can be told to do.
@@ -57,6 +72,30 @@ const PORT: Setting<u16> = server::port("8000");
 
 const MAX_MEMORY: Setting<usize> =
     Setting { name: "MAX_MEMORY", default: "none", help: "for keys and values", parse: max_memory };
+
+const STORE: SecretSetting =
+    SecretSetting::new("STORE", "STORE_FILE", "memory, durable, etcd://host:2379");
+
+const DATA_DIR: Setting<Option<PathBuf>> = Setting {
+    name: "DATA_DIR",
+    default: "none",
+    help: "keep all in this directory",
+    parse: data_dir,
+};
+
+const FSYNC: Setting<Fsync> = Setting {
+    name: "FSYNC",
+    default: "always",
+    help: "sync each write, or so often (100ms)",
+    parse: fsync,
+};
+
+const CACHE_SIZE: Setting<usize> = Setting {
+    name: "CACHE_SIZE",
+    default: "32MiB",
+    help: "of DATA_DIR, in memory",
+    parse: value::byte_size,
+};
 
 const KV_READ_TOKEN: SecretSetting =
     SecretSetting::new("KV_READ_TOKEN", "KV_READ_TOKEN_FILE", "token for GET and HEAD");
@@ -74,7 +113,9 @@ pub const PROGRAM: Program<Action> = Program {
             &[PORT.row(), HOST.row(), LOG_LEVEL.row()],
             &KV_TOKEN.rows(),
             &KV_READ_TOKEN.rows(),
+            &STORE.rows(),
             &[MAX_MEMORY.row()],
+            &[DATA_DIR.row(), FSYNC.row(), CACHE_SIZE.row()],
             LIMITS,
         ],
     },
@@ -111,18 +152,83 @@ pub fn parse(
         Invocation::Run(Action::Health, values) => {
             Command::Health(Target { host: values.get(&HOST)?, port: values.get(&PORT)? })
         }
-        Invocation::Run(Action::Serve, values) => Command::Serve(Config {
+        Invocation::Run(Action::Serve, values) => Command::Serve(Box::new(Config {
             host: values.get(&HOST)?,
             port: values.get(&PORT)?,
             log_level: values.get(&LOG_LEVEL)?,
             limits: server::limits(&values)?,
-            memory_bytes_max: values.get(&MAX_MEMORY)?,
+            store: store(&values, &read_file)?,
             access: Access {
                 token: KV_TOKEN.get(&values, &read_file)?,
                 read_token: KV_READ_TOKEN.get(&values, &read_file)?,
             },
-        }),
+        })),
     })
+}
+
+fn store<E>(
+    values: &Values<E>,
+    read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
+) -> Result<StoreChoice, ConfigError>
+where
+    E: Fn(&str) -> Option<OsString>,
+{
+    // A URL may hold a password.
+    let store = STORE.get(values, read_file)?;
+    let directory = values.get(&DATA_DIR)?;
+    match (store.as_ref().map(Secret::expose), directory) {
+        (None | Some("memory"), None) => memory(values),
+        (None | Some("durable"), Some(directory)) => durable(values, directory),
+        (Some("durable"), None) => Err(STORE.refused(values, "needs DATA_DIR")),
+        (Some(_), Some(_)) => Err(STORE.refused(values, "cannot be given together with DATA_DIR")),
+        (Some(url), None) => {
+            let url = EtcdUrl::parse(url).map_err(|error| STORE.refused(values, error.reason()))?;
+            values.needs(&[FSYNC.row(), CACHE_SIZE.row()], DATA_DIR.row())?;
+            if values.get(&MAX_MEMORY)? == usize::MAX {
+                Ok(StoreChoice::Etcd(url))
+            } else {
+                Err(STORE.refused(values, "cannot be given together with MAX_MEMORY"))
+            }
+        }
+    }
+}
+
+fn memory<E>(values: &Values<E>) -> Result<StoreChoice, ConfigError>
+where
+    E: Fn(&str) -> Option<OsString>,
+{
+    values.needs(&[FSYNC.row(), CACHE_SIZE.row()], DATA_DIR.row())?;
+    Ok(StoreChoice::Memory { bytes_max: values.get(&MAX_MEMORY)? })
+}
+
+fn durable<E>(values: &Values<E>, directory: PathBuf) -> Result<StoreChoice, ConfigError>
+where
+    E: Fn(&str) -> Option<OsString>,
+{
+    values.excludes(DATA_DIR.row(), MAX_MEMORY.row())?;
+    Ok(StoreChoice::Durable(Options {
+        directory,
+        fsync: values.get(&FSYNC)?,
+        cache_bytes: values.get(&CACHE_SIZE)? as u64,
+    }))
+}
+
+/// A directory, or `none`.
+fn data_dir(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    match text {
+        "" => Err("is no directory"),
+        text if text.eq_ignore_ascii_case("none") => Ok(None),
+        text => Ok(Some(PathBuf::from(text))),
+    }
+}
+
+/// `always`, or how long after a write.
+fn fsync(text: &str) -> Result<Fsync, &'static str> {
+    if text.eq_ignore_ascii_case("always") {
+        return Ok(Fsync::Always);
+    }
+    let interval = value::timeout(text).map(Fsync::Every);
+    interval.map_err(|_| "is neither 'always' nor a duration (100ms, 1s, or seconds; 1ms to 1d)")
 }
 
 /// A size, or `none` for as much as there is.
@@ -133,8 +239,6 @@ fn max_memory(text: &str) -> Result<usize, &'static str> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use common::config::secret::Secret;
 
     use super::*;
 
@@ -150,7 +254,7 @@ mod tests {
             port: 8000,
             log_level: LevelFilter::Info,
             limits: Limits { workers: value::workers("cores").unwrap(), ..Limits::default() },
-            memory_bytes_max: usize::MAX,
+            store: StoreChoice::Memory { bytes_max: usize::MAX },
             access: Access::default(),
         }
     }
@@ -159,7 +263,7 @@ mod tests {
     fn check(args: &str, env: &[(&str, &str)], change: impl FnOnce(&mut Config)) {
         let mut expected = config();
         change(&mut expected);
-        assert_eq!(read(args, env), Ok(Command::Serve(expected)));
+        assert_eq!(read(args, env), Ok(Command::Serve(Box::new(expected))));
     }
 
     /// Sets one setting by its flag and by its variable.
@@ -196,8 +300,9 @@ mod tests {
         let quarter = Duration::from_millis(250);
         check_both("HEAD_TIMEOUT", "250ms", |config| config.limits.head_timeout = quarter);
         check_both("BODY_TIMEOUT", "250ms", |config| config.limits.body_timeout = quarter);
-        check_both("MAX_MEMORY", "64MiB", |config| config.memory_bytes_max = 64 << 20);
-        check_both("MAX_MEMORY", "None", |config| config.memory_bytes_max = usize::MAX);
+        let memory = |bytes_max| StoreChoice::Memory { bytes_max };
+        check_both("MAX_MEMORY", "64MiB", |config| config.store = memory(64 << 20));
+        check_both("MAX_MEMORY", "None", |config| config.store = memory(usize::MAX));
         check_both("KV_TOKEN", "a", |config| config.access.token = Secret::new("a"));
         check_both("KV_READ_TOKEN", "a", |config| config.access.read_token = Secret::new("a"));
         // The files of these tests hold their names.
@@ -205,6 +310,66 @@ mod tests {
         check_both("KV_READ_TOKEN_FILE", "a", |config| config.access.read_token = Secret::new("a"));
         check_both("IDLE_TIMEOUT", "250ms", |config| config.limits.idle_timeout = quarter);
         check_both("WRITE_TIMEOUT", "250ms", |config| config.limits.write_timeout = quarter);
+    }
+
+    #[test]
+    fn the_store_is_on_a_disk_if_a_directory_is_given() {
+        let on_disk = |change: fn(&mut Options)| {
+            let directory = PathBuf::from("/data");
+            let mut options = Options { directory, fsync: Fsync::Always, cache_bytes: 32 << 20 };
+            change(&mut options);
+            move |config: &mut Config| config.store = StoreChoice::Durable(options)
+        };
+        check("--data-dir /data", &[], on_disk(|_| {}));
+        check("", &[("DATA_DIR", "/data"), ("FSYNC", "Always")], on_disk(|_| {}));
+        let second = on_disk(|options| options.fsync = Fsync::Every(Duration::from_secs(1)));
+        check("--data-dir /data --fsync 1", &[], second);
+        let small = on_disk(|options| options.cache_bytes = 1 << 20);
+        check("--cache-size 1MiB", &[("DATA_DIR", "/data")], small);
+        check("--data-dir none", &[("DATA_DIR", "/data")], |_| {});
+        check("--store durable --data-dir /data", &[], on_disk(|_| {}));
+        for (args, error) in [
+            ("--fsync 1s", "--fsync needs DATA_DIR"),
+            ("--cache-size 1MiB", "--cache-size needs DATA_DIR"),
+            (
+                "--data-dir /data --max-memory 1MiB",
+                "--data-dir and --max-memory cannot be given together",
+            ),
+        ] {
+            assert_eq!(read(args, &[]).unwrap_err().to_string(), error);
+        }
+    }
+
+    #[test]
+    fn the_store_has_a_name_or_a_url() {
+        let etcd = |url: &str| {
+            let url = EtcdUrl::parse(url).unwrap();
+            move |config: &mut Config| config.store = StoreChoice::Etcd(url)
+        };
+        check("--store memory", &[("STORE", "durable")], |_| {});
+        check("--store etcd://a,b:1/c", &[], etcd("etcd://a,b:1/c"));
+        check("", &[("STORE", "etcd://me:pw@a")], etcd("etcd://me:pw@a"));
+        // The file of this test holds its name.
+        check("--store-file etcd://a", &[], etcd("etcd://a"));
+        for (args, error) in [
+            ("--store disk", "--store: does not begin with etcd://, nor is memory or durable"),
+            (
+                "--store etcd://me:s3@a,",
+                "--store: names no host between two commas, or more than 16",
+            ),
+            ("--store durable", "--store: needs DATA_DIR"),
+            ("--store etcd://a --fsync 1s", "--fsync needs DATA_DIR"),
+            (
+                "--store-file etcd://a --data-dir b",
+                "--store-file: cannot be given together with DATA_DIR",
+            ),
+            (
+                "--store etcd://a --max-memory 1MiB",
+                "--store: cannot be given together with MAX_MEMORY",
+            ),
+        ] {
+            assert_eq!(read(args, &[]).unwrap_err().to_string(), error);
+        }
     }
 
     #[test]

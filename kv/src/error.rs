@@ -80,9 +80,11 @@ impl ApiError<'_> {
                 Refused::Unavailable(_) | Refused::MayHaveHappened(_) => {
                     StatusCode::SERVICE_UNAVAILABLE
                 }
-                Refused::TooLarge(_) => StatusCode::CONTENT_TOO_LARGE,
+                Refused::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 Refused::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
-                Refused::ReadsTooMuch(_) | Refused::TooManyOps(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                Refused::ReadsTooMuch(_) | Refused::TooManyOps(_) => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
             },
             ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use common::metrics::Metrics;
-use common::run::{RunError, listen};
+use common::run::{Listening, RunError, listen};
 
 use crate::access::Access;
-use crate::config::{Config, PROGRAM};
+use crate::config::{Config, PROGRAM, StoreChoice};
 use crate::metrics::ROUTES;
 use crate::service::Kv;
-use crate::store::{Memory, Store};
+use crate::store::{Durable, Etcd, Memory, Options, Store};
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
@@ -17,10 +17,38 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let limits = config.limits.clone();
     let listening = listen(&config.host, config.port, limits, Arc::clone(&metrics))?;
     warn_of_access(config);
-    let store = Memory::new(config.memory_bytes_max).map_err(RunError::Start)?;
+    match &config.store {
+        StoreChoice::Memory { bytes_max } => {
+            let store = Memory::new(*bytes_max).map_err(RunError::Start)?;
+            serve(listening, config, &store, metrics)
+        }
+        StoreChoice::Durable(options) => {
+            let store =
+                Durable::open(options).map_err(|error| RunError::Open(error.to_string()))?;
+            let Options { directory, fsync, .. } = options;
+            let keys = store.stats().keys;
+            log::info!("{} holds {keys} keys, fsync {fsync}", directory.display());
+            serve(listening, config, &store, metrics)
+        }
+        StoreChoice::Etcd(url) => {
+            let store = Etcd::start(url).map_err(|error| RunError::Open(error.to_string()))?;
+            log::info!("keys are under '{}' in etcd at {}", url.prefix, url.nodes.join(", "));
+            serve(listening, config, &store, metrics)
+        }
+    }
+}
+
+fn serve<S: Store + Clone>(
+    listening: Listening,
+    config: &Config,
+    store: &S,
+    metrics: Arc<Metrics>,
+) -> Result<(), RunError> {
     let service = Kv::new(store.clone(), config.access.clone(), metrics);
     listening.serve(&PROGRAM.version_line(), service)?;
-    log::info!("stopped with {} keys", store.stats().keys);
+    let keys = store.stats().keys;
+    store.close();
+    log::info!("stopped with {keys} keys");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! What the integration tests share: starting the real binaries, a strict client on a raw socket,
-//! JSON that compares exactly, and the recorded cases.
+//! JSON that compares exactly, the recorded cases, and a file system that forgets.
 //!
 //! Invariants: every wait has a deadline, and none is a fixed sleep; a program that was started is
 //! killed and reaped when its handle is dropped.
@@ -10,20 +10,25 @@ mod binaries;
 mod bystander;
 mod cases;
 mod client;
+mod etcd;
+pub mod forgetful;
 mod json;
 mod log;
 mod process;
 mod program;
+mod stores;
 
 use std::time::{Duration, Instant};
 
 pub use bystander::Bystander;
 pub use cases::{Case, Recorded, golden, recorded};
 pub use client::{Client, Response, connect, request};
+pub use etcd::{EtcdCluster, EtcdNode, has_etcd};
 pub use json::Json;
 pub use log::Log;
 pub use process::{Process, raise_descriptors};
 pub use program::{Finished, Launch, ReservedPort, Server, Stopped, checker, kv};
+pub use stores::{Store, current};
 
 /// How long a wait may take before the test fails; far more than a loaded machine needs.
 pub const DEADLINE: Duration = Duration::from_secs(30);

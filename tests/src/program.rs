@@ -10,14 +10,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::{Client, DEADLINE, Log, Process, Response, binaries, eventually};
+use tempfile::TempDir;
+
+use crate::{Client, DEADLINE, Log, Process, Response, binaries, eventually, stores};
 
 /// What is read about another program by the loader or by a coverage run, and is not ours.
 const ENVIRONMENT_KEPT: &[&str] = &["LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"];
 
-/// `kv` on a free port of the loopback address, without any other setting.
+/// `kv` on a free port of the loopback address, without any other setting, over the store that the
+/// test is about: that in memory, unless it runs [on every store](crate::on_every_store).
 pub fn kv() -> Launch {
-    Launch::new(Command::new(binaries::kv()))
+    let mut launch = Launch::new(Command::new(binaries::kv()));
+    stores::current().prepare(&mut launch);
+    launch
 }
 
 /// `checker` on a free port of the loopback address, without any other setting.
@@ -29,6 +34,7 @@ pub fn checker() -> Launch {
 #[derive(Debug)]
 pub struct Launch {
     command: Command,
+    data: Option<TempDir>,
 }
 
 impl Launch {
@@ -40,7 +46,18 @@ impl Launch {
             }
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Launch { command }
+        Launch { command, data: None }
+    }
+
+    /// With a data directory that goes when the program has ended.
+    pub(crate) fn with_data(&mut self) {
+        let data = TempDir::new().expect("room for a directory");
+        self.command.env("DATA_DIR", data.path());
+        self.data = Some(data);
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.command.env(name, value);
     }
 
     /// With this variable in its environment.
@@ -68,7 +85,7 @@ impl Launch {
             command.envs(value.map(|value| (name, value)));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Launch { command }
+        Launch { command, data: self.data }
     }
 
     /// Starts a server and waits until it listens.
@@ -86,10 +103,10 @@ impl Launch {
     /// Starts a server that does not say where it listens, and waits until it does.
     #[track_caller]
     pub fn start_at(self, port: &ReservedPort) -> Server {
-        let mut child = self.env("PORT", &port.number().to_string()).spawn();
+        let (mut child, data) = self.env("PORT", &port.number().to_string()).spawn();
         let log = Log::reading(child.stderr.take().expect("a pipe"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
-        let mut server = Server { child, address, log: Some(log) };
+        let mut server = Server { child, address, log: Some(log), _data: data };
         eventually("connection", || {
             let ended = server.child.try_wait().expect("a child");
             assert_eq!(ended, None, "{:#?}", server.log.take().map(Log::all));
@@ -123,8 +140,9 @@ impl Launch {
     }
 
     #[track_caller]
-    fn spawn(mut self) -> Child {
-        self.command.stdout(Stdio::null()).spawn().expect("the program starts")
+    fn spawn(mut self) -> (Child, Option<TempDir>) {
+        let child = self.command.stdout(Stdio::null()).spawn().expect("the program starts");
+        (child, self.data)
     }
 }
 
@@ -146,6 +164,8 @@ pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
     log: Option<Log>,
+    /// Removed when the program has ended.
+    _data: Option<TempDir>,
 }
 
 /// How a server ended.
@@ -161,10 +181,13 @@ pub struct Stopped {
 
 impl Server {
     #[track_caller]
-    fn listening(mut child: Child, read: fn(std::process::ChildStderr) -> Log) -> Self {
+    fn listening(
+        (mut child, data): (Child, Option<TempDir>),
+        read: fn(std::process::ChildStderr) -> Log,
+    ) -> Self {
         let log = read(child.stderr.take().expect("a pipe"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut server = Server { child, address, log: Some(log) };
+        let mut server = Server { child, address, log: Some(log), _data: data };
         let line = server.log().wait_for(" listening on ");
         let (_, after) = line.split_once(" listening on ").expect("it is in the line");
         let address = after.split(',').next().unwrap_or_default();

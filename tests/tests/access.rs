@@ -6,6 +6,15 @@ use std::fs;
 
 use tests::{Client, Finished, Json, Launch, Response, checker, kv};
 
+tests::on_every_store! {
+    each_operation_takes_the_tokens_that_are_meant_for_it,
+    what_is_denied_is_not_done,
+    no_token_is_ever_shown,
+    the_checker_shows_its_token_to_kv_alone,
+    a_token_that_is_none_stops_the_start,
+    a_start_without_a_token_warns_who_can_be_reached,
+}
+
 const TOKEN: &str = "s3cret-for-everything";
 const READ_TOKEN: &str = "s3cret-for-reading";
 
@@ -58,7 +67,6 @@ fn operations(client: &mut Client) -> BTreeSet<String> {
     operations
 }
 
-#[test]
 fn each_operation_takes_the_tokens_that_are_meant_for_it() {
     let server = guarded().start();
     let mut client = server.connect();
@@ -95,7 +103,6 @@ fn each_operation_takes_the_tokens_that_are_meant_for_it() {
     }
 }
 
-#[test]
 fn what_is_denied_is_not_done() {
     let server = guarded().start();
     let mut client = server.connect();
@@ -107,7 +114,6 @@ fn what_is_denied_is_not_done() {
     answer.assert_json(200, r#"{"success":true,"key":"a","value":1}"#);
 }
 
-#[test]
 fn no_token_is_ever_shown() {
     let server = guarded().start();
     let mut client = server.connect();
@@ -127,7 +133,6 @@ fn no_token_is_ever_shown() {
     assert!(!guarded().args("--help").run().stdout.contains("s3cret"));
 }
 
-#[test]
 fn the_checker_shows_its_token_to_kv_alone() {
     let path = file("token", &format!("{TOKEN}\n"));
     let kv = guarded().env("KV_TOKEN", "").env("KV_TOKEN_FILE", &path).start();
@@ -154,7 +159,6 @@ fn check_refused(launch: Launch, error: &str) {
     assert_eq!(stderr, format!("error: {error}\n"));
 }
 
-#[test]
 fn a_token_that_is_none_stops_the_start() {
     let none = "is no token (1 to 4096 visible ASCII characters)";
     for program in [kv as fn() -> Launch, checker] {
@@ -186,7 +190,6 @@ fn warnings(launch: Launch) -> Vec<String> {
     log.into_iter().filter(|line| line.contains(" WARN ")).collect()
 }
 
-#[test]
 fn a_start_without_a_token_warns_who_can_be_reached() {
     let check = |launch: Launch, expected: Option<&str>| {
         let warnings = warnings(launch);

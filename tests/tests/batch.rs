@@ -1,8 +1,21 @@
 //! `POST /batch`
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::thread;
 
 use tests::{Client, Json, Response, kv};
+
+tests::on_every_store! {
+    each_operation_has_its_result,
+    a_ttl_is_a_number_of_seconds_or_a_duration,
+    a_refused_operation_leaves_no_trace,
+    a_wrong_operation_is_named,
+    a_body_that_is_no_batch_is_refused,
+    of_duplicate_members_the_last_wins,
+    a_batch_reads_no_more_than_its_limit,
+    readers_see_all_of_a_batch_or_nothing,
+}
 
 #[track_caller]
 fn batch(client: &mut Client, ops: &str) -> Response {
@@ -22,7 +35,6 @@ fn check(client: &mut Client, ops: &str, results: &str) -> String {
     version
 }
 
-#[test]
 fn each_operation_has_its_result() {
     let server = kv().start();
     let mut client = server.connect();
@@ -49,7 +61,6 @@ fn each_operation_has_its_result() {
     assert!(second.parse::<u64>().unwrap() > first.parse::<u64>().unwrap());
 }
 
-#[test]
 fn a_ttl_is_a_number_of_seconds_or_a_duration() {
     let server = kv().start();
     let mut client = server.connect();
@@ -93,7 +104,6 @@ fn check_refused(client: &mut Client, ops: &str, status: u16, index: usize, erro
     assert_eq!(after.text(), before.text(), "{ops}");
 }
 
-#[test]
 fn a_refused_operation_leaves_no_trace() {
     const WRITES: &str = r#"{"op":"put","key":"a","value":2},{"op":"delete","key":"b"},{"op":"incr","key":"n"},{"op":"put","key":"new","value":1}"#;
     let server = kv().start();
@@ -122,7 +132,6 @@ fn a_refused_operation_leaves_no_trace() {
     );
 }
 
-#[test]
 fn a_wrong_operation_is_named() {
     let server = kv().start();
     let mut client = server.connect();
@@ -174,7 +183,6 @@ fn a_wrong_operation_is_named() {
     }
 }
 
-#[test]
 fn a_body_that_is_no_batch_is_refused() {
     let server = kv().start();
     let mut client = server.connect();
@@ -209,7 +217,6 @@ fn a_body_that_is_no_batch_is_refused() {
     client.request("POST", "/batch", &origin, Some("{}")).assert_refused(415);
 }
 
-#[test]
 fn of_duplicate_members_the_last_wins() {
     let server = kv().start();
     let mut client = server.connect();
@@ -232,7 +239,6 @@ fn of_duplicate_members_the_last_wins() {
 }
 
 /// A small request does not make an answer of a gigabyte.
-#[test]
 fn a_batch_reads_no_more_than_its_limit() {
     const VALUES: usize = 16;
     let server = kv().env("MAX_BODY", "20MiB").start();
@@ -254,7 +260,6 @@ fn a_batch_reads_no_more_than_its_limit() {
 }
 
 /// Each batch writes the same number under all keys: a reader sees one number.
-#[test]
 fn readers_see_all_of_a_batch_or_nothing() {
     const KEYS: usize = 20;
     const WRITERS: usize = 4;

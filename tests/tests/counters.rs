@@ -4,6 +4,14 @@ use std::thread;
 
 use tests::{Client, kv};
 
+tests::on_every_store! {
+    a_counter_adds,
+    what_is_no_integer_stays_as_it_is,
+    a_sum_that_does_not_fit_is_refused,
+    what_is_no_amount_is_refused,
+    increments_by_many_add_up,
+}
+
 #[track_caller]
 fn check(client: &mut Client, target: &str, sum: &str) {
     let (path, _) = target.split_once('?').unwrap_or((target, ""));
@@ -13,7 +21,6 @@ fn check(client: &mut Client, target: &str, sum: &str) {
     client.request("GET", &format!("/keys/{key}?raw"), &[], None).assert_json(200, sum);
 }
 
-#[test]
 fn a_counter_adds() {
     let server = kv().start();
     let mut client = server.connect();
@@ -29,7 +36,6 @@ fn a_counter_adds() {
     assert_eq!(answer.status, 200);
 }
 
-#[test]
 fn what_is_no_integer_stays_as_it_is() {
     let server = kv().start();
     let mut client = server.connect();
@@ -43,7 +49,6 @@ fn what_is_no_integer_stays_as_it_is() {
     }
 }
 
-#[test]
 fn a_sum_that_does_not_fit_is_refused() {
     let server = kv().start();
     let mut client = server.connect();
@@ -59,7 +64,6 @@ fn a_sum_that_does_not_fit_is_refused() {
     }
 }
 
-#[test]
 fn what_is_no_amount_is_refused() {
     let server = kv().start();
     let mut client = server.connect();
@@ -76,7 +80,6 @@ fn what_is_no_amount_is_refused() {
     assert_eq!(server.get("/keys/a").status, 404);
 }
 
-#[test]
 fn increments_by_many_add_up() {
     const CLIENTS: i64 = 16;
     const EACH: i64 = 500;

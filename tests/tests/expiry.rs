@@ -1,8 +1,17 @@
 //! `?ttl=`: what it may be, what it shows and when it ends.
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::time::{Duration, Instant};
 
 use tests::{Client, Response, eventually, kv};
+
+tests::on_every_store! {
+    what_is_left_is_told,
+    what_is_no_time_is_refused,
+    a_key_is_there_until_its_time_and_no_longer,
+    a_write_sets_the_time_anew_and_an_increment_keeps_it,
+}
 
 /// Milliseconds left, if there is an end.
 #[track_caller]
@@ -17,7 +26,6 @@ fn write(client: &mut Client, method: &str, target: &str, body: Option<&str>) {
     assert!(matches!(answer.status, 200 | 201), "{target}: {}", answer.text());
 }
 
-#[test]
 fn what_is_left_is_told() {
     let server = kv().start();
     let mut client = server.connect();
@@ -41,7 +49,6 @@ fn what_is_left_is_told() {
     check("3650d", 315_360_000_000);
 }
 
-#[test]
 fn what_is_no_time_is_refused() {
     let server = kv().start();
     let mut client = server.connect();
@@ -57,7 +64,6 @@ fn what_is_no_time_is_refused() {
     assert_eq!(server.get("/keys/a").status, 404);
 }
 
-#[test]
 fn a_key_is_there_until_its_time_and_no_longer() {
     const TTL: Duration = Duration::from_millis(300);
     let server = kv().start();
@@ -84,7 +90,6 @@ fn a_key_is_there_until_its_time_and_no_longer() {
     }
 }
 
-#[test]
 fn a_write_sets_the_time_anew_and_an_increment_keeps_it() {
     let server = kv().start();
     let mut client = server.connect();

@@ -2,6 +2,11 @@
 
 use tests::{Case, golden, kv, recorded};
 
+tests::on_every_store! {
+    the_golden_cases_hold,
+    the_recorded_cases_hold,
+}
+
 #[track_caller]
 fn check(cases: &[Case], cases_min: usize) {
     assert!(cases.len() >= cases_min, "only {} cases", cases.len());
@@ -12,12 +17,10 @@ fn check(cases: &[Case], cases_min: usize) {
     }
 }
 
-#[test]
 fn the_golden_cases_hold() {
     check(&golden(), 40);
 }
 
-#[test]
 fn the_recorded_cases_hold() {
     check(&recorded(), 500);
 }

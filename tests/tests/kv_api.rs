@@ -2,6 +2,17 @@
 
 use tests::{Client, Server, kv, request};
 
+tests::on_every_store! {
+    answers_byte_for_byte,
+    head_is_get_without_the_body,
+    a_value_comes_back_as_the_text_that_came,
+    a_body_may_be_as_large_as_the_limit,
+    a_key_is_what_its_escapes_stand_for,
+    what_is_no_key_is_refused,
+    a_page_of_another_origin_must_say_that_it_sends_json,
+    a_slash_too_many_is_redirected,
+}
+
 const STORED: &str = r#"{"success":true,"message":"Value stored successfully"}"#;
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
 
@@ -9,7 +20,6 @@ fn entry(key: &str, value: &str) -> String {
     format!(r#"{{"key":{},"value":{value}}}"#, serde_json::Value::from(key))
 }
 
-#[test]
 fn answers_byte_for_byte() {
     let server = kv().start();
     let mut client = server.connect();
@@ -48,7 +58,6 @@ fn answers_byte_for_byte() {
     check("PATCH", "/keys/a", None, 405, r#"{"detail":"Method Not Allowed"}"#);
 }
 
-#[test]
 fn head_is_get_without_the_body() {
     let server = kv().start();
     let mut client = server.connect();
@@ -66,7 +75,6 @@ fn head_is_get_without_the_body() {
     }
 }
 
-#[test]
 fn a_value_comes_back_as_the_text_that_came() {
     let server = kv().start();
     let mut client = server.connect();
@@ -123,7 +131,6 @@ fn check_body_limit(server: &Server, max: usize) {
     assert_eq!(client.request("GET", "/keys/k", &[], None).body, found.body);
 }
 
-#[test]
 fn a_body_may_be_as_large_as_the_limit() {
     check_body_limit(&kv().start(), 1 << 20);
     check_body_limit(&kv().env("MAX_BODY", "100").start(), 100);
@@ -143,7 +150,6 @@ fn check_same_key(client: &mut Client, key: &str, targets: &[&str]) {
     }
 }
 
-#[test]
 fn a_key_is_what_its_escapes_stand_for() {
     let server = kv().start();
     let mut client = server.connect();
@@ -160,7 +166,6 @@ fn a_key_is_what_its_escapes_stand_for() {
     check_same_key(&mut client, &longest, &[&targets[0], &targets[1]]);
 }
 
-#[test]
 fn what_is_no_key_is_refused() {
     let server = kv().start();
     let mut client = server.connect();
@@ -176,7 +181,6 @@ fn what_is_no_key_is_refused() {
     }
 }
 
-#[test]
 fn a_page_of_another_origin_must_say_that_it_sends_json() {
     let server = kv().start();
     let mut client = server.connect();
@@ -204,7 +208,6 @@ fn a_page_of_another_origin_must_say_that_it_sends_json() {
     check(&[origin, ("Content-Type", "application/merge-patch+json")], 200);
 }
 
-#[test]
 fn a_slash_too_many_is_redirected() {
     let server = kv().start();
     let mut client = server.connect();

@@ -2,6 +2,18 @@
 
 use tests::{Client, kv, request};
 
+tests::on_every_store! {
+    a_connection_is_kept_alive,
+    pipelined_requests_are_answered_in_order,
+    a_body_may_come_in_chunks,
+    a_client_that_waits_for_100_gets_it,
+    the_connection_ends_when_the_client_says_so,
+    nothing_is_answered_behind_the_last_request,
+    a_known_path_names_its_methods,
+    a_request_may_be_cut_anywhere,
+    a_request_may_come_byte_by_byte,
+}
+
 const STORED: &str = r#"{"success":true,"message":"Value stored successfully"}"#;
 
 fn put(key: &str, value: &str) -> String {
@@ -13,7 +25,6 @@ fn get(key: &str) -> String {
     request("GET", &format!("/keys/{key}"), &[], None)
 }
 
-#[test]
 fn a_connection_is_kept_alive() {
     let server = kv().start();
     let mut client = server.connect();
@@ -27,7 +38,6 @@ fn a_connection_is_kept_alive() {
     }
 }
 
-#[test]
 fn pipelined_requests_are_answered_in_order() {
     const ROUNDS: usize = 50;
     let server = kv().start();
@@ -62,7 +72,6 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-#[test]
 fn a_body_may_come_in_chunks() {
     let server = kv().start();
     let mut client = server.connect();
@@ -77,7 +86,6 @@ fn a_body_may_come_in_chunks() {
     check(&(bytes.collect::<String>() + "0\r\n\r\n"));
 }
 
-#[test]
 fn a_client_that_waits_for_100_gets_it() {
     const EXPECT: &[(&str, &str)] = &[("Expect", "100-continue")];
     let server = kv().start();
@@ -100,7 +108,6 @@ fn a_client_that_waits_for_100_gets_it() {
     server.connect().send(unknown).assert_refused(417);
 }
 
-#[test]
 fn the_connection_ends_when_the_client_says_so() {
     let server = kv().start();
     let check = |request: &str, connection: Option<&str>| {
@@ -121,7 +128,6 @@ fn the_connection_ends_when_the_client_says_so() {
     check("GET /health HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", Some("close"));
 }
 
-#[test]
 fn nothing_is_answered_behind_the_last_request() {
     let server = kv().start();
     let mut client = server.connect();
@@ -130,7 +136,6 @@ fn nothing_is_answered_behind_the_last_request() {
     client.read().assert_json(200, r#"{"status":"healthy"}"#);
 }
 
-#[test]
 fn a_known_path_names_its_methods() {
     let server = kv().start();
     let mut client = server.connect();
@@ -164,7 +169,6 @@ fn read_three(client: &mut Client) {
     client.read().assert_json(200, r#"{"success":true,"key":"b","value":"é"}"#);
 }
 
-#[test]
 fn a_request_may_be_cut_anywhere() {
     let server = kv().env("WORKERS", "1").env("LOG_LEVEL", "INFO").start();
     let (mut client, mut other) = (server.connect(), server.connect());
@@ -177,7 +181,6 @@ fn a_request_may_be_cut_anywhere() {
     }
 }
 
-#[test]
 fn a_request_may_come_byte_by_byte() {
     let server = kv().env("WORKERS", "1").start();
     let (mut client, mut other) = (server.connect(), server.connect());

@@ -1,10 +1,22 @@
 //! `GET /keys` and `DELETE /keys`
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::thread;
 
 use tests::{Client, Json, kv};
+
+tests::on_every_store! {
+    lists_byte_for_byte,
+    pages_follow_each_other_in_byte_order,
+    a_cursor_survives_the_key_that_it_names,
+    wrong_parameters_are_named,
+    a_prefix_is_deleted,
+    an_expired_key_is_not_listed,
+    a_walk_under_churn_sees_every_stable_key_once,
+}
 
 #[track_caller]
 fn put(client: &mut Client, keys: &[&str]) {
@@ -48,7 +60,6 @@ fn walk(client: &mut Client, query: &str) -> Vec<String> {
     }
 }
 
-#[test]
 fn lists_byte_for_byte() {
     let server = kv().start();
     let mut client = server.connect();
@@ -79,7 +90,6 @@ fn lists_byte_for_byte() {
     check("/keys?limit=4&prefix=c&values=0", r#"{"success":true,"keys":["c"],"next_cursor":null}"#);
 }
 
-#[test]
 fn pages_follow_each_other_in_byte_order() {
     let server = kv().start();
     let mut client = server.connect();
@@ -107,7 +117,6 @@ fn pages_follow_each_other_in_byte_order() {
     check(&"k".repeat(1025), &"k".repeat(1025));
 }
 
-#[test]
 fn a_cursor_survives_the_key_that_it_names() {
     let server = kv().start();
     let mut client = server.connect();
@@ -121,7 +130,6 @@ fn a_cursor_survives_the_key_that_it_names() {
     assert_eq!(page(&mut client, &rest), (vec!["bb".to_owned(), "d".to_owned()], None));
 }
 
-#[test]
 fn wrong_parameters_are_named() {
     let server = kv().start();
     let mut client = server.connect();
@@ -146,7 +154,6 @@ fn wrong_parameters_are_named() {
     assert_eq!(server.get("/keys/a").status, 200);
 }
 
-#[test]
 fn a_prefix_is_deleted() {
     let server = kv().start();
     let mut client = server.connect();
@@ -164,7 +171,6 @@ fn a_prefix_is_deleted() {
     check("c%2Bb", 1, &["a", "b"]);
 }
 
-#[test]
 fn an_expired_key_is_not_listed() {
     let server = kv().start();
     let mut client = server.connect();
@@ -178,7 +184,6 @@ fn an_expired_key_is_not_listed() {
     deleted.assert_json(200, r#"{"success":true,"deleted":0}"#);
 }
 
-#[test]
 fn a_walk_under_churn_sees_every_stable_key_once() {
     const STABLE: usize = 500;
     const CHURNERS: usize = 4;

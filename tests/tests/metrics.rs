@@ -5,6 +5,13 @@ use std::time::{Duration, Instant};
 
 use tests::{Client, Server, kv};
 
+tests::on_every_store! {
+    open_connections_are_those_that_are_open,
+    no_client_can_add_a_time_series,
+    a_scrape_is_quick,
+    ready_when_the_store_answers,
+}
+
 /// A scrape that is as quick as all of them have to be, on a machine that has better things to do
 /// too.
 const SCRAPES: usize = 20;
@@ -87,7 +94,6 @@ fn what_happens_is_counted() {
     }
 }
 
-#[test]
 fn open_connections_are_those_that_are_open() {
     let server = kv().start();
     let mut client = server.connect();
@@ -103,7 +109,6 @@ fn open_connections_are_those_that_are_open() {
 }
 
 /// Whatever the labels are, they come from the service: a client cannot make more of them.
-#[test]
 fn no_client_can_add_a_time_series() {
     let server = kv().start();
     let mut client = server.connect();
@@ -119,7 +124,6 @@ fn no_client_can_add_a_time_series() {
     assert_eq!(ask(1_000), ask(2_000));
 }
 
-#[test]
 fn a_scrape_is_quick() {
     let server = kv().start();
     let mut clients: Vec<_> = (0..100).map(|_| server.connect()).collect();
@@ -137,7 +141,6 @@ fn a_scrape_is_quick() {
     assert!(quickest < SCRAPE_MAX, "the quickest of {SCRAPES} took {quickest:?}");
 }
 
-#[test]
 fn ready_when_the_store_answers() {
     let server = kv().start();
     server.get("/ready").assert_json(200, r#"{"status":"ready"}"#);

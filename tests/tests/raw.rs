@@ -2,9 +2,15 @@
 
 use tests::kv;
 
+tests::on_every_store! {
+    a_raw_value_is_the_text_that_came,
+    the_flag_can_be_written_out,
+    what_is_not_json_is_refused_as_in_other_bodies,
+    a_raw_error_has_the_usual_shape,
+}
+
 const STORED: &str = r#"{"success":true,"message":"Value stored successfully"}"#;
 
-#[test]
 fn a_raw_value_is_the_text_that_came() {
     let server = kv().start();
     let mut client = server.connect();
@@ -32,7 +38,6 @@ fn a_raw_value_is_the_text_that_came() {
     check(&deep, &deep);
 }
 
-#[test]
 fn the_flag_can_be_written_out() {
     let server = kv().start();
     let mut client = server.connect();
@@ -56,7 +61,6 @@ fn the_flag_can_be_written_out() {
     }
 }
 
-#[test]
 fn what_is_not_json_is_refused_as_in_other_bodies() {
     let server = kv().start();
     let mut client = server.connect();
@@ -86,7 +90,6 @@ fn what_is_not_json_is_refused_as_in_other_bodies() {
     assert_eq!(server.get("/keys/a").status, 404);
 }
 
-#[test]
 fn a_raw_error_has_the_usual_shape() {
     let server = kv().start();
     server.get("/keys/a?raw").assert_refused(404);

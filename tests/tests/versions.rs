@@ -1,9 +1,21 @@
 //! Entity tags and conditions, alone and in races.
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::sync::Barrier;
 use std::thread;
 
 use tests::{Client, Response, Server, kv};
+
+tests::on_every_store! {
+    versions_grow_with_every_write,
+    conditions_on_writes,
+    conditions_on_deletes,
+    conditions_on_reads,
+    a_condition_does_not_hide_a_fault,
+    of_many_creators_one_wins,
+    a_chain_of_compare_and_set_loses_nothing,
+}
 
 const PRESENT: &str = "/keys/present?raw";
 const ABSENT: &str = "/keys/absent?raw";
@@ -23,7 +35,6 @@ fn put(client: &mut Client, target: &str, value: &str) -> u64 {
     version(&answer)
 }
 
-#[test]
 fn versions_grow_with_every_write() {
     let server = kv().start();
     let mut client = server.connect();
@@ -83,7 +94,6 @@ fn check(server: &Server, method: &str, fields: &[(&str, &str)], present: u16, a
     assert_eq!(after.header("ETag") != Some(&format!("\"{current}\"")), changes, "{method}");
 }
 
-#[test]
 fn conditions_on_writes() {
     let server = kv().start();
     for (method, done) in [("POST", 201), ("PUT", 200), ("INCR", 200)] {
@@ -113,7 +123,6 @@ fn conditions_on_writes() {
 }
 
 /// A key that is not there is 404, whatever the condition: RFC 9110, section 13.2.1.
-#[test]
 fn conditions_on_deletes() {
     let server = kv().start();
     let check = |fields: &[(&str, &str)], present| check(&server, "DELETE", fields, present, 404);
@@ -127,7 +136,6 @@ fn conditions_on_deletes() {
     check(&[("If-None-Match", "\"7\"")], 200);
 }
 
-#[test]
 fn conditions_on_reads() {
     let server = kv().start();
     for method in ["GET", "HEAD"] {
@@ -149,7 +157,6 @@ fn conditions_on_reads() {
 }
 
 /// What is wrong with the request itself comes before its conditions.
-#[test]
 fn a_condition_does_not_hide_a_fault() {
     let server = kv().start();
     let mut client = server.connect();
@@ -161,7 +168,6 @@ fn a_condition_does_not_hide_a_fault() {
     assert_eq!(client.request("PUT", "/keys/a", &fields, Some(other)).status, 400);
 }
 
-#[test]
 fn of_many_creators_one_wins() {
     const WRITERS: usize = 8;
     const ROUNDS: usize = 1000;
@@ -194,7 +200,6 @@ fn of_many_creators_one_wins() {
     }
 }
 
-#[test]
 fn a_chain_of_compare_and_set_loses_nothing() {
     const CLIENTS: usize = 8;
     const STEPS_EACH: usize = 1250;

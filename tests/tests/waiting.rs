@@ -1,5 +1,7 @@
 //! `?wait=`: answers that come when there is something new.
 
+#![allow(clippy::unwrap_used, reason = "each function is a test, of every store")]
+
 use std::collections::BTreeSet;
 use std::net::Shutdown;
 use std::thread;
@@ -7,6 +9,23 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tests::{Client, Response, Server, eventually, kv, raise_descriptors};
+
+tests::on_every_store! {
+    a_change_is_answered_when_it_happens,
+    a_key_that_goes_is_404,
+    a_key_that_appears_is_answered,
+    what_is_new_already_is_answered_at_once,
+    the_time_is_over,
+    only_waiters_of_the_key_are_woken,
+    a_stop_answers_all_who_wait,
+    what_is_no_time_is_refused,
+    no_change_is_missed,
+    a_waiter_whose_client_leaves_is_forgotten,
+    waiting_is_cheap,
+    who_asks_and_leaves_in_one_breath_is_forgotten,
+    who_closes_one_side_is_answered,
+    pipelined_waits_of_a_client_that_leaves_harm_nobody,
+}
 
 /// Longer than any test takes.
 const LONG: &str = "wait=60s";
@@ -41,7 +60,6 @@ fn assert_value(answer: &Response, value: &str) {
     assert!(answer.header("ETag").is_some());
 }
 
-#[test]
 fn a_change_is_answered_when_it_happens() {
     let server = one_worker();
     let check = |write: &dyn Fn(&mut Client), value: &str| {
@@ -59,7 +77,6 @@ fn a_change_is_answered_when_it_happens() {
     check(&|client| _ = client.request("POST", "/batch", &[], Some(batch)), "[3]");
 }
 
-#[test]
 fn a_key_that_goes_is_404() {
     let server = one_worker();
     let check = |remove: &dyn Fn(&mut Client)| {
@@ -76,7 +93,6 @@ fn a_key_that_goes_is_404() {
     waiting(&server, "a", LONG, expiring.header("ETag")).read().assert_refused(404);
 }
 
-#[test]
 fn a_key_that_appears_is_answered() {
     let server = one_worker();
     let mut waiter = waiting(&server, "a", LONG, None);
@@ -92,7 +108,6 @@ fn a_key_that_appears_is_answered() {
     assert_value(&waiter.request("GET", "/keys/a", &[], None), framed);
 }
 
-#[test]
 fn what_is_new_already_is_answered_at_once() {
     let server = one_worker();
     let mut client = server.connect();
@@ -112,7 +127,6 @@ fn what_is_new_already_is_answered_at_once() {
     check("a", &[("If-None-Match", "x")], 400);
 }
 
-#[test]
 fn the_time_is_over() {
     let server = one_worker();
     let tag = put(&server, "a", "1");
@@ -132,7 +146,6 @@ fn the_time_is_over() {
     check("b", None, 404).assert_refused(404);
 }
 
-#[test]
 fn only_waiters_of_the_key_are_woken() {
     const KEYS: usize = 20;
     const EACH: usize = 10;
@@ -168,7 +181,6 @@ fn only_waiters_of_the_key_are_woken() {
     assert_eq!(server.wait().code, 0);
 }
 
-#[test]
 fn a_stop_answers_all_who_wait() {
     let server = one_worker();
     let tag = put(&server, "a", "1");
@@ -188,7 +200,6 @@ fn a_stop_answers_all_who_wait() {
     assert!(stopped.took < Duration::from_secs(5), "{:?}", stopped.took);
 }
 
-#[test]
 fn what_is_no_time_is_refused() {
     let server = one_worker();
     let mut client = server.connect();
@@ -201,7 +212,6 @@ fn what_is_no_time_is_refused() {
 
 /// Whoever has read a version and waits for another one misses no change: a chain of two clients
 /// that each wait for the other's write.
-#[test]
 fn no_change_is_missed() {
     const TURNS: usize = 500;
     let server = kv().start();
@@ -240,7 +250,6 @@ fn waiters(server: &Server) -> usize {
     gauge.expect("the gauge").parse().expect("a number")
 }
 
-#[test]
 fn a_waiter_whose_client_leaves_is_forgotten() {
     let server = one_worker();
     let tag = put(&server, "a", "1");
@@ -257,7 +266,6 @@ fn a_waiter_whose_client_leaves_is_forgotten() {
 
 /// 10,000 clients that wait for 1,000 keys take neither threads nor much memory, and each is told
 /// of its own key alone.
-#[test]
 fn waiting_is_cheap() {
     const KEYS: usize = 1000;
     const EACH: usize = 10;
@@ -292,7 +300,6 @@ fn waiting_is_cheap() {
 
 /// A waiter whose client sent its request and closed at once was kept for its whole time: the end
 /// of the input had been reported with the request, and nothing reported it again.
-#[test]
 fn who_asks_and_leaves_in_one_breath_is_forgotten() {
     let server = one_worker();
     for _ in 0..50 {
@@ -304,7 +311,6 @@ fn who_asks_and_leaves_in_one_breath_is_forgotten() {
 }
 
 /// A client that closes its side only is answered as if its time was over.
-#[test]
 fn who_closes_one_side_is_answered() {
     let server = one_worker();
     let mut client = waiting(&server, "none", LONG, None);
@@ -314,7 +320,6 @@ fn who_closes_one_side_is_answered() {
 
 /// Requests behind a kept reply whose client has closed its side were once handled for another
 /// client: the connection was closed while a worker was at it, and its place was taken.
-#[test]
 fn pipelined_waits_of_a_client_that_leaves_harm_nobody() {
     let server = kv().start();
     for round in 0..200 {

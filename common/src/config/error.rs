@@ -36,6 +36,8 @@ pub enum ConfigError {
     },
     /// Two settings that exclude each other.
     Both(Origin, Origin),
+    /// A setting that says nothing without another one.
+    Needs(Origin, &'static str),
     /// A flag that the program has for another of its actions.
     FlagOfAnother {
         /// The flag.
@@ -78,6 +80,7 @@ impl Display for ConfigError {
             ConfigError::Both(one, other) => {
                 write!(f, "{one} and {other} cannot be given together")
             }
+            ConfigError::Needs(origin, other) => write!(f, "{origin} needs {other}"),
             ConfigError::FlagOfAnother { flag, subcommand: "" } => {
                 write!(f, "flag '{flag}' needs a subcommand, see --help")
             }

@@ -43,16 +43,20 @@ const EXPIRY_BYTES: usize = 20;
 impl Entry {
     /// `deadline_ms` is at most `NEVER`.
     pub(super) fn new(key: &Key<'_>, value: &str, version: Version, deadline_ms: u64) -> Self {
+        Entry::of_bytes(key.as_str().as_bytes(), value.as_bytes(), version, deadline_ms)
+    }
+
+    /// The same, of bytes that are a key and JSON text.
+    pub(super) fn of_bytes(key: &[u8], value: &[u8], version: Version, deadline_ms: u64) -> Self {
         thread_local! {
             static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        let key = key.as_str().as_bytes();
         let length = key.len() as u64;
         let header = Header { version, deadline_and_length: deadline_ms << LENGTH_BITS | length };
         JOINED.with_borrow_mut(|joined| {
             joined.clear();
             joined.extend_from_slice(key);
-            joined.extend_from_slice(value.as_bytes());
+            joined.extend_from_slice(value);
             let entry = Entry(ThinArc::from_header_and_slice(header, joined));
             if joined.capacity() > JOINED_KEPT_BYTES_MAX {
                 *joined = Vec::new();

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::memory::Shared;
+use super::waiters::{Looked, Waiters};
+use crate::key::Key;
 
 /// Entries that are removed under one lock.
 const SWEEP_MAX: usize = 128;
@@ -42,42 +43,50 @@ impl Keeper {
     }
 }
 
+/// A store that is looked after.
+pub(super) trait Tended: Send + Sync + 'static {
+    /// How to reach the thread that does so.
+    fn keeper(&self) -> &Keeper;
+    /// Who waits for its keys.
+    fn waiters(&self) -> &Waiters;
+    /// Milliseconds on its clock.
+    fn now_ms(&self) -> u64;
+    /// The state of a key.
+    fn look(&self, key: &Key<'_>) -> Looked;
+    /// Removes so many of the entries that have expired, at most; says how many those were.
+    fn sweep(&self, entries_max: usize) -> usize;
+    /// When the next entry expires.
+    fn next_deadline_ms(&self) -> Option<u64>;
+}
+
 /// Starts the thread, which ends when the store has gone.
-pub(super) fn start(store: Weak<Shared>, pokes: Receiver<()>) -> io::Result<()> {
+pub(super) fn start<T: Tended>(store: Weak<T>, pokes: Receiver<()>) -> io::Result<()> {
     let run = move || {
         let mut pause = Duration::ZERO;
         while let Ok(()) | Err(RecvTimeoutError::Timeout) = pokes.recv_timeout(pause) {
             let Some(store) = store.upgrade() else { return };
-            pause = tend(&store);
+            pause = tend(&*store);
         }
     };
     thread::Builder::new().name("keeper".to_owned()).stack_size(128 << 10).spawn(run).map(drop)
 }
 
 /// Does what is due, and says how long it may sleep.
-fn tend(store: &Shared) -> Duration {
+fn tend(store: &impl Tended) -> Duration {
     // From here on every deadline is either seen below or poked for.
-    store.keeper.wakes_ms.store(u64::MAX, Ordering::SeqCst);
-    while sweep(store) == SWEEP_MAX {
+    store.keeper().wakes_ms.store(u64::MAX, Ordering::SeqCst);
+    while store.sweep(SWEEP_MAX) == SWEEP_MAX {
         thread::yield_now();
     }
-    let waiting = store.waiters.len() > 0;
+    let waiting = store.waiters().len() > 0;
     if waiting {
-        store.waiters.expire(store.now_ms(), |key| Ok(store.find(key)));
+        store.waiters().expire(store.now_ms(), |key| store.look(key));
     }
     let now_ms = store.now_ms();
-    let until_expiry = store.read().next_deadline_ms().map(|at_ms| at_ms.saturating_sub(now_ms));
+    let until_expiry = store.next_deadline_ms().map(|at_ms| at_ms.saturating_sub(now_ms));
     let pause = until_expiry.map_or(IDLE, Duration::from_millis).min(IDLE);
     let pause = if waiting { pause.min(WAITERS_TICK) } else { pause };
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or_default();
-    store.keeper.wakes_ms.store(now_ms.saturating_add(pause_ms), Ordering::SeqCst);
+    store.keeper().wakes_ms.store(now_ms.saturating_add(pause_ms), Ordering::SeqCst);
     pause
-}
-
-/// Removes some of what has expired, tells who waited for it, and says how many those were.
-fn sweep(store: &Shared) -> usize {
-    store.step(|table, now_ms, garbage| {
-        table.sweep(now_ms, SWEEP_MAX, garbage);
-        garbage.len()
-    })
 }

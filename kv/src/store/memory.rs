@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use super::entry::NEVER;
-use super::keeper::{self, Keeper, WAITERS_TICK};
+use super::keeper::{self, Keeper, Tended, WAITERS_TICK};
 use super::table::{Garbage, Table};
-use super::waiters::Waiters;
+use super::waiters::{Looked, Waiters};
 use super::{
     Batched, Condition, Export, Exported, Found, Imported, Incremented, Op, Page, Refused,
     Selection, Stats, Store, Version, Wait, Waiter, unix_ms,
@@ -23,10 +23,10 @@ pub struct Memory {
     shared: Arc<Shared>,
 }
 
-pub(super) struct Shared {
+struct Shared {
     table: RwLock<Table>,
-    pub(super) waiters: Waiters,
-    pub(super) keeper: Keeper,
+    waiters: Waiters,
+    keeper: Keeper,
     /// Entries that were removed after their time.
     expired: AtomicU64,
     started: Instant,
@@ -56,20 +56,20 @@ impl Memory {
 
 impl Shared {
     /// Milliseconds on a clock that neither stops nor goes back, whatever is done to the date.
-    pub(super) fn now_ms(&self) -> u64 {
+    fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
     // A poisoned lock guards a whole table all the same: no step leaves it half changed.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Table> {
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn find(&self, key: &Key<'_>) -> Option<Found> {
+    fn find(&self, key: &Key<'_>) -> Option<Found> {
         let table = self.read();
         // Most stores hold nothing that expires, and need not look at the clock.
         let now_ms = if table.next_deadline_ms().is_some() { self.now_ms() } else { 0 };
@@ -78,7 +78,7 @@ impl Shared {
 
     /// Takes one step on the table. When the lock is free, those who wait for what the step has
     /// removed are told, and its garbage is dropped.
-    pub(super) fn step<T>(&self, step: impl FnOnce(&mut Table, u64, &mut Garbage) -> T) -> T {
+    fn step<T>(&self, step: impl FnOnce(&mut Table, u64, &mut Garbage) -> T) -> T {
         let mut garbage = Garbage::new();
         let mut table = self.write();
         // Not before the lock: a step must not act by an older time than one that came first.
@@ -105,6 +105,35 @@ impl Shared {
 
     fn wake(&self, key: &Key<'_>) {
         self.waiters.wake(key, |key| Ok(self.find(key)));
+    }
+}
+
+impl Tended for Shared {
+    fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn now_ms(&self) -> u64 {
+        Shared::now_ms(self)
+    }
+
+    fn look(&self, key: &Key<'_>) -> Looked {
+        Ok(self.find(key))
+    }
+
+    fn sweep(&self, entries_max: usize) -> usize {
+        self.step(|table, now_ms, garbage| {
+            table.sweep(now_ms, entries_max, garbage);
+            garbage.len()
+        })
+    }
+
+    fn next_deadline_ms(&self) -> Option<u64> {
+        self.read().next_deadline_ms()
     }
 }
 
@@ -264,6 +293,9 @@ impl Store for Memory {
             expired: self.shared.expired.load(Ordering::Relaxed),
             waiters: self.shared.waiters.len(),
             writes: table.writes(),
+            disk: None,
         }
     }
+
+    fn close(&self) {}
 }

@@ -13,10 +13,12 @@
 //! Nothing here needs what only a map in this process can do: no call is given a closure over the
 //! kept data or hands out a reference to it.
 
+mod durable;
 mod entry;
-mod keeper;
 mod etcd;
+mod keeper;
 mod memory;
+mod step;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+pub use durable::{Durable, Fsync, OpenError, Options, Statistics};
 pub use etcd::{Etcd, EtcdUrl, Login, SCHEME, StartError, UrlError};
 pub use memory::Memory;
 
@@ -253,6 +256,21 @@ pub struct Stats {
     pub waiters: usize,
     /// Steps since the start that have changed something.
     pub writes: u64,
+    /// What a store on a disk counts beside that.
+    pub disk: Option<DiskStats>,
+}
+
+/// Sums over a store on a disk, since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Groups of steps that were written as one.
+    pub commits: u64,
+    /// How often the disk was made to keep what was written.
+    pub syncs: u64,
+    /// What that took in all.
+    pub sync_time: Duration,
+    /// What happens in the background, as of some moment of the last second.
+    pub statistics: Statistics,
 }
 
 /// Keeps values under keys. `done` gets the key back, so that a store that answers at once copies
@@ -340,6 +358,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Sums over the whole store.
     fn stats(&self) -> Stats;
+
+    /// Keeps what is not kept yet. Nothing is asked of the store afterwards.
+    fn close(&self);
 }
 
 impl Condition {
@@ -367,6 +388,19 @@ impl Op<'_> {
         match &self.action {
             Action::Put(_, ttl) => *ttl,
             Action::Get | Action::Delete | Action::Increment(_) => None,
+        }
+    }
+}
+
+impl Imported<'_> {
+    /// The same key with all that it names its own.
+    pub fn to_owned(&self) -> Imported<'static> {
+        let Imported { key, value, version, expires_at_ms } = self;
+        Imported {
+            key: key.clone().into_owned(),
+            value: Cow::Owned(value.to_string()),
+            version: *version,
+            expires_at_ms: *expires_at_ms,
         }
     }
 }

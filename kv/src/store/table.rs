@@ -6,6 +6,7 @@
 //! there still, but is treated as absent by every step.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::time::Duration;
@@ -14,18 +15,13 @@ use hashbrown::HashTable;
 
 use super::entry::{Entry, NEVER};
 use super::{
-    Action, Batched, Condition, Done, Found, Imported, Incremented, Listed, Op, Page, Refused,
-    Selection, Version,
+    Action, Batched, Condition, Done, Found, Imported, Incremented, Op, Page, Refused, Selection,
+    Version, step,
 };
 use crate::key::Key;
 
 /// Parts of the hash index. Each grows on its own, so that no step moves all entries at once.
 const SHARDS: usize = 256;
-/// Bytes of keys and values in one page of a list; a page that would be larger ends early.
-const PAGE_BYTES_MAX: usize = 4 << 20;
-/// Bytes of values that a batch reads, unless a single one is larger: a client can name the same
-/// large value a thousand times.
-const BATCH_READ_BYTES_MAX: usize = 16 << 20;
 /// Expired entries that a full store removes before it looks whether there is room.
 const MAKE_ROOM_MAX: usize = 1024;
 
@@ -80,7 +76,7 @@ impl Table {
     ) -> Result<Version, Refused> {
         self.check(key, condition, now_ms)?;
         let version = self.next_version();
-        let entry = Entry::new(key, value, version, deadline_ms(ttl, now_ms));
+        let entry = Entry::new(key, value, version, step::deadline_ms(ttl, now_ms));
         self.make_room(&entry, now_ms, garbage)?;
         garbage.extend(self.set(entry));
         self.took(version);
@@ -131,10 +127,10 @@ impl Table {
         let version = self.next_version();
         let mut undo = Vec::new();
         let mut results = Vec::with_capacity(ops.len());
-        let mut read_bytes = 0;
+        let mut read = step::ReadLimit::default();
         for (index, op) in ops.iter().enumerate() {
             let done = self.apply(op, version, now_ms, garbage);
-            match done.and_then(|done| within_read_limit(done, &mut read_bytes)) {
+            match done.and_then(|(done, changed)| Ok((read.count(done)?, changed))) {
                 Ok((done, Changed::No)) => results.push(done),
                 Ok((done, Changed::From(before))) => {
                     undo.push((&op.key, before));
@@ -154,30 +150,12 @@ impl Table {
     }
 
     pub(super) fn list(&self, selection: &Selection, now_ms: u64) -> Page {
-        let prefix = selection.prefix.as_bytes();
-        let from = match &selection.after {
-            Some(after) if after.as_bytes() >= prefix => Bound::Excluded(after.as_bytes()),
-            Some(_) | None => Bound::Included(prefix),
-        };
-        let mut entries: Vec<Listed> = Vec::with_capacity(selection.limit.min(128));
-        let mut bytes = 0;
-        for entry in self.ordered.range::<[u8], _>((from, Bound::Unbounded)) {
-            if !entry.key().starts_with(prefix) {
-                break;
-            }
-            if !entry.is_live(now_ms) {
-                continue;
-            }
-            let size = entry.key().len() + entry.value().len();
-            let full = entries.len() == selection.limit || bytes + size > PAGE_BYTES_MAX;
-            if let Some(last) = entries.last().filter(|_| full) {
-                let more_after = Some(String::from_utf8_lossy(last.key()).into_owned());
-                return Page { entries, more_after };
-            }
-            bytes += size;
-            entries.push(Listed(entry.clone()));
+        let range = (selection.from(), Bound::Unbounded);
+        let entries = self.ordered.range::<[u8], _>(range).cloned().map(Ok::<_, Infallible>);
+        match step::page(selection, entries, now_ms) {
+            Ok(page) => page,
+            Err(impossible) => match impossible {},
         }
-        Page { entries, more_after: None }
     }
 
     /// Removes every key that begins so; says how many had a value, and which keys they were.
@@ -363,14 +341,7 @@ impl Table {
         version: Version,
         now_ms: u64,
     ) -> Result<(i64, Entry), Refused> {
-        let before = self.find(key.as_str().as_bytes(), now_ms);
-        let deadline_ms = before.map_or(NEVER, Entry::deadline_ms);
-        let value = match before {
-            Some(entry) => integer(entry.value()).ok_or(Refused::NotAnInteger)?,
-            None => 0,
-        };
-        let sum = value.checked_add(by).ok_or(Refused::Overflow)?;
-        Ok((sum, Entry::new(key, &sum.to_string(), version, deadline_ms)))
+        step::sum(self.find(key.as_str().as_bytes(), now_ms), key, by, version)
     }
 
     /// One operation of a batch, and whether it has changed its key.
@@ -392,7 +363,7 @@ impl Table {
                 return Ok((done, Changed::From(Some(removed))));
             }
             Action::Put(value, ttl) => {
-                let entry = Entry::new(&op.key, value, version, deadline_ms(*ttl, now_ms));
+                let entry = Entry::new(&op.key, value, version, step::deadline_ms(*ttl, now_ms));
                 (Done::Put, entry)
             }
             Action::Increment(by) => {
@@ -421,38 +392,9 @@ enum Changed {
     From(Option<Entry>),
 }
 
-/// Counts what a batch has read so far.
-fn within_read_limit(
-    (done, changed): (Done, Changed),
-    read_bytes: &mut usize,
-) -> Result<(Done, Changed), Refused> {
-    if let Done::Get(Some(found)) = &done {
-        let is_first = *read_bytes == 0;
-        *read_bytes += found.value().len();
-        if *read_bytes > BATCH_READ_BYTES_MAX && !is_first {
-            return Err(Refused::ReadsTooMuch(BATCH_READ_BYTES_MAX));
-        }
-    }
-    Ok((done, changed))
-}
-
 /// The upper half of the hash: the lower bits choose the place within the shard.
 fn shard(hash: u64) -> usize {
     usize::try_from(hash >> 32).unwrap_or_default() % SHARDS
-}
-
-/// The integer that JSON text is, if it is one.
-fn integer(text: &[u8]) -> Option<i64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// The first millisecond in which the time is over, though it began late within `now_ms`: nothing
-/// expires too early, and nothing a millisecond too late.
-fn deadline_ms(ttl: Option<Duration>, now_ms: u64) -> u64 {
-    let Some(ttl) = ttl else { return NEVER };
-    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(NEVER);
-    // One less than never, lest a far deadline becomes none.
-    now_ms.saturating_add(ttl_ms).saturating_add(1).min(NEVER - 1)
 }
 
 impl Ord for Expiring {

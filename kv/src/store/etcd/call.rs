@@ -213,7 +213,9 @@ fn refused(status: StatusCode, bytes: &[u8]) -> CallError {
     let text: Arc<str> = Arc::from(&*message);
     match code {
         UNAUTHENTICATED => CallError::TokenExpired,
-        INVALID if message.contains("request is too large") => CallError::Refused(Refusal::TooLarge),
+        INVALID if message.contains("request is too large") => {
+            CallError::Refused(Refusal::TooLarge)
+        }
         INVALID if message.contains("too many operations") => {
             CallError::Refused(Refusal::TooManyOps)
         }

@@ -231,11 +231,7 @@ impl Cluster {
 
     /// Holds an answer to what was known before the request: linearizable answers never show an
     /// older state.
-    pub(super) fn note_revision(
-        &self,
-        revision: u64,
-        before: u64,
-    ) -> Result<(), CallError> {
+    pub(super) fn note_revision(&self, revision: u64, before: u64) -> Result<(), CallError> {
         if revision < before {
             let reason =
                 format!("has gone back from revision {before} to {revision}: data was lost");
@@ -247,10 +243,6 @@ impl Cluster {
 }
 
 impl Node {
-    pub(super) fn is_well(&self) -> bool {
-        self.is_well.load(Ordering::SeqCst)
-    }
-
     pub(super) fn answered(&self) -> u64 {
         self.answered.load(Ordering::SeqCst)
     }

@@ -251,7 +251,7 @@ impl Store for Etcd {
         entries: &[Imported<'_>],
         done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
     ) {
-        let entries: Vec<Imported<'static>> = entries.iter().map(owned).collect();
+        let entries: Vec<Imported<'static>> = entries.iter().map(Imported::to_owned).collect();
         self.queues.walk(Box::new(move |shared| {
             done(shared.and_then(|shared| shared.import(&entries)));
         }));
@@ -283,17 +283,12 @@ impl Store for Etcd {
             expired: 0,
             waiters: self.waiting.len(),
             writes: self.shared.writes.load(Ordering::Relaxed),
+            disk: None,
         }
     }
-}
 
-fn owned(entry: &Imported<'_>) -> Imported<'static> {
-    Imported {
-        key: entry.key.clone().into_owned(),
-        value: entry.value.to_string().into(),
-        version: entry.version,
-        expires_at_ms: entry.expires_at_ms,
-    }
+    // What is acknowledged is kept by etcd.
+    fn close(&self) {}
 }
 
 impl From<io::Error> for StartError {

@@ -175,9 +175,9 @@ fn read(record: &KeyValue<'_>) -> Result<Origin, CallError> {
             revision: record.mod_revision.0,
             created: record.create_revision.0,
         }),
-        Ok(Record { format, .. }) => {
-            Err(CallError::Unreached(format!("holds a store of the unknown format {format}").into()))
-        }
+        Ok(Record { format, .. }) => Err(CallError::Unreached(
+            format!("holds a store of the unknown format {format}").into(),
+        )),
         Err(_) => {
             let reason: Arc<str> = "holds a record of the store that cannot be read".into();
             Err(CallError::Unreached(reason))

@@ -103,8 +103,7 @@ fn count(shared: &Shared, asked: &Receiver<()>) {
 impl Shared {
     fn count(&self) -> Result<Counted, Failure> {
         let (from, end) = ([&*self.prefix, b"\x01"].concat(), end_of(&self.prefix));
-        let range =
-            Range { end: Some(&end), only: Only::Count, ..Range::one(&from) };
+        let range = Range { end: Some(&end), only: Only::Count, ..Range::one(&from) };
         let keys = self.txn(
             Resend::Safe,
             |txn, _| txn.range(&range),

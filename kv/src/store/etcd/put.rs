@@ -108,7 +108,8 @@ fn write(shared: &Shared, group: &[Put]) -> Result<(u64, u64), Failure> {
         let written = shared.txn(
             Resend::Unsafe,
             |txn, origin| {
-                for (index, (put, (name, deadline_ms, lease))) in group.iter().zip(&leased).enumerate()
+                for (index, (put, (name, deadline_ms, lease))) in
+                    group.iter().zip(&leased).enumerate()
                 {
                     let base = Base::before(origin.version, group.len() - 1 - index);
                     let value = value::encode(base, *deadline_ms, put.value.as_bytes());

@@ -98,7 +98,8 @@ impl Shared {
             }
             keys.by_key.insert(name, State { read: None, entry: None, is_changed: false });
             keys.order.push(name);
-            let is_blind = matches!(op.action, Action::Put(..)) && op.condition == Condition::default();
+            let is_blind =
+                matches!(op.action, Action::Put(..)) && op.condition == Condition::default();
             if !is_blind {
                 wanted.push((index, &op.key));
             }
@@ -187,7 +188,7 @@ fn fill(txn: &mut Txn, writes: &[(Vec<u8>, &State, u64)], origin: u64) {
                 let value = value::encode(Base::last(origin), entry.deadline_ms(), entry.value());
                 txn.put(name, &value, *lease);
             }
-            None if state.is_changed => txn.delete(name, None, false),
+            None if state.is_changed => txn.delete(name, None),
             Some(_) | None => {}
         }
     }

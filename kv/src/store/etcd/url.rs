@@ -122,17 +122,24 @@ fn prefix(path: &str) -> Option<String> {
     fits.then(|| format!("{path}/"))
 }
 
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            UrlError::Scheme => "does not begin with etcd://",
+impl UrlError {
+    /// What is wrong, with the text for a subject.
+    pub fn reason(self) -> &'static str {
+        match self {
+            UrlError::Scheme => "does not begin with etcd://, nor is memory or durable",
             UrlError::Tls => "asks for TLS, which is not spoken: put a TLS proxy between",
             UrlError::Hosts => "names no host between two commas, or more than 16",
             UrlError::Host => "has a host that is no name or address with an optional port",
             UrlError::Login => "has a login that is not user:password, percent-encoded",
             UrlError::Prefix => "has a prefix that is no UTF-8, or longer than 256 bytes",
             UrlError::Behind => "has a query or a fragment",
-        })
+        }
+    }
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
     }
 }
 

@@ -198,7 +198,7 @@ impl Shared {
         let now_ms = self.now_ms();
         let removed = self.txn(
             Resend::Unsafe,
-            |txn, _| txn.delete(&from, Some(&end), false),
+            |txn, _| txn.delete(&from, Some(&end)),
             |answer, _| {
                 let delete =
                     answer.responses.first().and_then(|op| op.response_delete_range.as_ref());
@@ -272,7 +272,13 @@ impl Shared {
                     continue;
                 }
                 let lease = self.leases.get(&self.cluster, deadline_ms, now_ms)?;
-                writes.push((self.name(entry.key.as_str()), looked.revision, entry, deadline_ms, lease));
+                writes.push((
+                    self.name(entry.key.as_str()),
+                    looked.revision,
+                    entry,
+                    deadline_ms,
+                    lease,
+                ));
             }
             if writes.is_empty() {
                 return Ok(0);

@@ -69,13 +69,6 @@ impl<'a> Range<'a> {
             Only::Count => r#","count_only":true}"#,
         });
     }
-
-    /// The body of a request of its own.
-    pub(super) fn body(&self) -> String {
-        let mut body = String::new();
-        self.push(&mut body);
-        body
-    }
 }
 
 impl Txn {
@@ -115,8 +108,8 @@ impl Txn {
         self.ops += 1;
     }
 
-    /// Then remove the key, or all up to the end; and answer what was there, if asked.
-    pub(super) fn delete(&mut self, key: &[u8], end: Option<&[u8]>, previous: bool) {
+    /// Then remove the key, or all up to the end.
+    pub(super) fn delete(&mut self, key: &[u8], end: Option<&[u8]>) {
         separate(&mut self.success);
         self.success.push_str(r#"{"request_delete_range":{"key":""#);
         STANDARD.encode_string(key, &mut self.success);
@@ -126,7 +119,7 @@ impl Txn {
             STANDARD.encode_string(end, &mut self.success);
             self.success.push('"');
         }
-        self.success.push_str(if previous { r#","prev_kv":true}}"# } else { "}}" });
+        self.success.push_str("}}");
         self.ops += 1;
     }
 
@@ -203,8 +196,8 @@ pub(super) struct Header {
 pub(super) struct OpAnswer<'a> {
     #[serde(default, borrow)]
     pub(super) response_range: Option<RangeAnswer<'a>>,
-    #[serde(default, borrow)]
-    pub(super) response_delete_range: Option<DeleteAnswer<'a>>,
+    #[serde(default)]
+    pub(super) response_delete_range: Option<DeleteAnswer>,
     #[serde(default)]
     pub(super) response_txn: Option<Inner>,
 }
@@ -219,8 +212,6 @@ pub(super) struct Inner {
 /// What a range found.
 #[derive(serde::Deserialize, Default)]
 pub(super) struct RangeAnswer<'a> {
-    #[serde(default)]
-    pub(super) header: Header,
     #[serde(default, borrow)]
     pub(super) kvs: Vec<KeyValue<'a>>,
     #[serde(default)]
@@ -231,11 +222,9 @@ pub(super) struct RangeAnswer<'a> {
 
 /// What a removal removed.
 #[derive(serde::Deserialize)]
-pub(super) struct DeleteAnswer<'a> {
+pub(super) struct DeleteAnswer {
     #[serde(default)]
     pub(super) deleted: Int,
-    #[serde(default, borrow)]
-    pub(super) prev_kvs: Vec<KeyValue<'a>>,
 }
 
 /// A key as etcd keeps it.

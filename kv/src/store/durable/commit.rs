@@ -1,0 +1,425 @@
+//! The commit thread, which alone writes: it takes the steps that wait, works them out as one
+//! group, has the disk keep what came of it, publishes that, and then answers.
+//!
+//! Invariants: with `Fsync::Always` nobody sees a step that the disk does not keep, be it by an
+//! answer or by reading. After a sync that failed nothing is written any more, for nobody knows
+//! what the disk keeps then (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::text::io_error;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::directory::Directory;
+use super::group::{Group, Room};
+use super::tree::{OpenError, Tree, View, disk_error};
+use super::{Fsync, Shared};
+use crate::store::{Batched, Done, Imported, Op, Refused, Version, unix_ms};
+
+/// Steps in one group.
+const GROUP_STEPS_MAX: usize = 4096;
+/// Bytes of keys and values in one group, unless a single step has more.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Between two looks at the disk's room and at the background work.
+const TICK: Duration = Duration::from_secs(1);
+/// Room that is left on the disk, for merging tables: this many bytes, or on a small disk a part.
+const RESERVE_BYTES: u64 = 32 << 20;
+const RESERVE_PART: u64 = 16;
+/// How long readers may keep a store from being opened anew.
+const READERS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the store is opened anew though its disk has room.
+const RESUMES_MAX: u32 = 10;
+
+type Answer<T> = Box<dyn FnOnce(T) + Send>;
+type StepAnswer = Box<dyn FnOnce(&Op<'_>, Result<(Done, Version), Refused>) + Send>;
+type BatchAnswer = Box<dyn FnOnce(&[Op<'_>], Result<Batched, (usize, Refused)>) + Send>;
+
+/// What the thread is asked to do.
+pub(super) enum Job {
+    Step {
+        op: Op<'static>,
+        done: StepAnswer,
+    },
+    Batch {
+        ops: Vec<Op<'static>>,
+        done: BatchAnswer,
+    },
+    DeletePrefix {
+        prefix: String,
+        done: Answer<Result<usize, Refused>>,
+    },
+    Import {
+        entries: Vec<Imported<'static>>,
+        done: Answer<Result<usize, Refused>>,
+    },
+    /// Remove so many expired entries at most, with deadlines from the given one on.
+    Sweep {
+        from_ms: u64,
+        entries_max: usize,
+        done: Sender<usize>,
+    },
+    Stop,
+}
+
+/// Gives an answer when it is known whether the group is kept.
+type Pending = Box<dyn FnOnce(Result<(), Refused>) + Send>;
+
+pub(super) struct Committer {
+    pub(super) jobs: Receiver<Job>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) directory: Directory,
+    pub(super) cache_bytes: u64,
+    pub(super) fsync: Fsync,
+    pub(super) tree: Option<Tree>,
+    pub(super) health: Health,
+    /// What was written first and is not synced yet.
+    pub(super) unsynced_since: Option<Instant>,
+    /// All up to here is on the disk.
+    pub(super) synced: Version,
+    pub(super) looked_at: Instant,
+    pub(super) resumes: u32,
+}
+
+/// Whether the store can write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Health {
+    Well,
+    /// The disk has no room but for removals.
+    Low,
+    /// A write failed, or what happens in the background, and the tree takes no more; it has to be
+    /// opened anew when the disk has room.
+    Suspended,
+    /// Nothing is written any more before a restart, and why.
+    ReadOnly(Arc<str>),
+}
+
+impl Health {
+    /// What a client is told of it; nothing if all is well.
+    pub(super) fn refusal(&self) -> Option<Refused> {
+        match self {
+            Health::Well => None,
+            Health::Low | Health::Suspended => {
+                Some(Refused::Unavailable("the disk is full, and nothing is written".into()))
+            }
+            Health::ReadOnly(reason) => Some(Refused::Unavailable(Arc::clone(reason))),
+        }
+    }
+}
+
+impl Committer {
+    pub(super) fn run(mut self) {
+        loop {
+            match self.jobs.recv_timeout(self.pause()) {
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(job) => {
+                    if self.group(job) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.sync_if_due();
+            if self.looked_at.elapsed() >= TICK {
+                self.look();
+            }
+        }
+        self.sync();
+        *self.shared.published() = None;
+        self.tree = None;
+    }
+
+    fn pause(&self) -> Duration {
+        let until_look = TICK.saturating_sub(self.looked_at.elapsed());
+        match (self.fsync, self.unsynced_since) {
+            (Fsync::Every(interval), Some(since)) => {
+                until_look.min(interval.saturating_sub(since.elapsed()))
+            }
+            (Fsync::Every(_) | Fsync::Always, _) => until_look,
+        }
+    }
+
+    /// Takes what waits, beginning with this job; true when the thread is to stop.
+    fn group(&mut self, first: Job) -> bool {
+        if self.health == Health::Suspended {
+            self.resume();
+        }
+        let view = self.shared.view();
+        let Ok(view) = view else {
+            refuse(first, &self.refusal());
+            return false;
+        };
+        let room = self.room();
+        self.note_room(room);
+        let mut group = Group::new(&view, self.shared.now_ms(), room);
+        let mut pending = Vec::new();
+        let mut stop = false;
+        let mut bytes = first.bytes();
+        work(&mut group, first, &mut pending);
+        // What cannot be written is refused alone, not with what only reads.
+        let steps_max = if self.is_writing() { GROUP_STEPS_MAX } else { 1 };
+        while pending.len() < steps_max && bytes < GROUP_BYTES_MAX && !stop {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            stop = matches!(job, Job::Stop);
+            bytes += job.bytes();
+            work(&mut group, job, &mut pending);
+        }
+        let outcome = if group.is_empty() { Ok(()) } else { self.commit(&group) };
+        for answer in pending {
+            answer(outcome.clone());
+        }
+        if outcome.is_ok() && self.shared.has_waiters() {
+            for key in group.keys() {
+                self.shared.wake(&key);
+            }
+        }
+        stop
+    }
+
+    fn is_writing(&self) -> bool {
+        matches!(self.health, Health::Well | Health::Low)
+    }
+
+    fn refusal(&self) -> Refused {
+        let refusal = self.health.refusal();
+        refusal.unwrap_or_else(|| Refused::Unavailable("it is being opened".into()))
+    }
+
+    /// Has the disk keep what the group has come to, and publishes it.
+    fn commit(&mut self, group: &Group<'_>) -> Result<(), Refused> {
+        match &self.health {
+            Health::Well | Health::Low => {}
+            Health::Suspended => return Err(Refused::DiskFull),
+            Health::ReadOnly(_) => return Err(self.refusal()),
+        }
+        let Some(tree) = &self.tree else { return Err(self.refusal()) };
+        let (changes, state) = group.changes(self.synced);
+        if let Err(error) = tree.write(changes) {
+            return Err(self.write_failed(&error));
+        }
+        self.shared.counters.groups(group);
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        if self.fsync == Fsync::Always && !self.sync() {
+            return Err(self.refusal());
+        }
+        let view = self.tree.as_ref().map(Tree::view);
+        match view {
+            Some(Ok(view)) => self.shared.publish(view),
+            Some(Err(refused)) => return Err(refused),
+            None => return Err(self.refusal()),
+        }
+        if self.fsync == Fsync::Always {
+            self.synced = state.version;
+        }
+        Ok(())
+    }
+
+    /// Nothing of the group counts: what the journal may hold of it is cut off when the tree is
+    /// opened anew.
+    fn write_failed(&mut self, error: &fjall::Error) -> Refused {
+        log::error!("a write failed, and none is taken until the store is opened anew: {error}");
+        let is_full = disk_error(error).is_some_and(|error| {
+            use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+            matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+        });
+        let was_in_background = matches!(error, fjall::Error::Poisoned);
+        if is_full || was_in_background {
+            self.set_health(Health::Suspended);
+            return Refused::DiskFull;
+        }
+        let reason = disk_error(error).map_or_else(|| format!("{error:?}"), io_error);
+        self.set_health(Health::ReadOnly(format!("a write failed ({reason})").into()));
+        self.refusal()
+    }
+
+    fn sync_if_due(&mut self) {
+        if let (Fsync::Every(interval), Some(since)) = (self.fsync, self.unsynced_since)
+            && since.elapsed() >= interval
+        {
+            self.sync();
+        }
+    }
+
+    /// Has the disk keep all that was written; false when it does not.
+    fn sync(&mut self) -> bool {
+        if self.unsynced_since.take().is_none() || !self.is_writing() {
+            return self.is_writing();
+        }
+        let Some(tree) = &self.tree else { return false };
+        let started = Instant::now();
+        if let Err(error) = tree.sync() {
+            log::error!("a sync failed, and nothing more is written before a restart: {error}");
+            let reason = disk_error(&error).map_or_else(|| format!("{error:?}"), io_error);
+            let reason = format!("the disk did not keep what was written ({reason})");
+            self.set_health(Health::ReadOnly(reason.into()));
+            return false;
+        }
+        self.shared.counters.synced(started.elapsed());
+        if let (Fsync::Every(_), Ok(view)) = (self.fsync, self.shared.view()) {
+            self.synced = view.state.version;
+        }
+        true
+    }
+
+    /// Looks after the disk, and at what goes on in the background.
+    pub(super) fn look(&mut self) {
+        self.looked_at = Instant::now();
+        if self.health == Health::Suspended {
+            self.resume();
+        }
+        self.note_room(self.room());
+        if let Some(tree) = &self.tree {
+            self.shared.counters.note(tree.statistics());
+        }
+    }
+
+    fn room(&self) -> Room {
+        let Ok(disk) = rustix::fs::statvfs(self.directory.path()) else {
+            // Whoever cannot say is found out by writing.
+            return Room { bytes: u64::MAX, for_removals: u64::MAX };
+        };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let reserve = RESERVE_BYTES.min(disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART);
+        Room { bytes: free.saturating_sub(reserve), for_removals: free.min(reserve) / 2 }
+    }
+
+    fn note_room(&mut self, room: Room) {
+        match (&self.health, room.bytes) {
+            (Health::Well, 0) => {
+                log::error!("the disk is full: nothing but removals is written");
+                self.set_health(Health::Low);
+            }
+            (Health::Low, 1..) => {
+                log::warn!("the disk has room again: writing goes on");
+                self.set_health(Health::Well);
+            }
+            (Health::Well | Health::Low | Health::Suspended | Health::ReadOnly(_), _) => {}
+        }
+    }
+
+    fn set_health(&mut self, health: Health) {
+        self.shared.set_health(&health);
+        self.health = health;
+    }
+
+    /// Opens the tree anew if the disk has room, without what was refused.
+    fn resume(&mut self) {
+        if self.room().bytes == 0 {
+            self.resumes = 0;
+            return;
+        }
+        self.resumes += 1;
+        if self.resumes > RESUMES_MAX {
+            let reason = "writing in the background failed again and again, see the log";
+            return self.set_health(Health::ReadOnly(reason.into()));
+        }
+        match self.reopen() {
+            Ok(true) => {
+                log::warn!("the store was opened anew: writing goes on");
+                self.set_health(Health::Well);
+            }
+            Ok(false) => log::warn!("the store cannot be opened anew while it is read"),
+            Err(error) => {
+                log::error!("the store cannot be opened anew: {error}");
+                self.set_health(Health::ReadOnly(
+                    "it could not be opened anew, see the log".into(),
+                ));
+            }
+        }
+    }
+
+    /// False when somebody reads for too long.
+    fn reopen(&mut self) -> Result<bool, OpenError> {
+        let shared = Arc::clone(&self.shared);
+        let mut published = shared.published();
+        let Some(view) = published.take() else { return Ok(false) };
+        let deadline = Instant::now() + READERS_TIMEOUT;
+        while Arc::strong_count(&view) > 1 {
+            if Instant::now() > deadline {
+                *published = Some(view);
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let keep_to = view.state.version;
+        drop(view);
+        self.tree = None;
+        let (tree, view, _) = Tree::open(&self.directory, self.cache_bytes, Some(keep_to))?;
+        *published = Some(Arc::new(view));
+        self.tree = Some(tree);
+        self.unsynced_since = None;
+        Ok(true)
+    }
+}
+
+impl Job {
+    /// Bytes that it brings.
+    fn bytes(&self) -> usize {
+        let op_bytes = |op: &Op<'_>| match &op.action {
+            crate::store::Action::Put(value, _) => value.len(),
+            crate::store::Action::Get
+            | crate::store::Action::Delete
+            | crate::store::Action::Increment(_) => op.key.as_str().len(),
+        };
+        match self {
+            Job::Step { op, .. } => op_bytes(op),
+            Job::Batch { ops, .. } => ops.iter().map(op_bytes).sum(),
+            Job::Import { entries, .. } => entries.iter().map(|entry| entry.value.len()).sum(),
+            Job::DeletePrefix { .. } | Job::Sweep { .. } | Job::Stop => 0,
+        }
+    }
+}
+
+/// Works a job out, and keeps its answer until the group is kept.
+fn work(group: &mut Group<'_>, job: Job, pending: &mut Vec<Pending>) {
+    match job {
+        Job::Step { op, done } => {
+            let outcome = group.step(&op);
+            pending.push(Box::new(move |kept| done(&op, kept.and(outcome))));
+        }
+        Job::Batch { ops, done } => {
+            let outcome = group.batch(&ops);
+            pending.push(Box::new(move |kept| {
+                done(&ops, kept.map_err(|refused| (0, refused)).and(outcome));
+            }));
+        }
+        Job::DeletePrefix { prefix, done } => {
+            let outcome = group.delete_prefix(&prefix);
+            pending.push(Box::new(move |kept| done(kept.and(outcome))));
+        }
+        Job::Import { entries, done } => {
+            let outcome = group.import(&entries, unix_ms());
+            pending.push(Box::new(move |kept| done(kept.and(outcome))));
+        }
+        Job::Sweep { from_ms, entries_max, done } => {
+            let found = group.sweep(from_ms, entries_max);
+            pending.push(Box::new(move |kept| {
+                // Who asked may have gone.
+                let _ = done.send(kept.and(found).unwrap_or_default());
+            }));
+        }
+        Job::Stop => {}
+    }
+}
+
+/// Answers a job that cannot even be worked out.
+fn refuse(job: Job, refused: &Refused) {
+    match job {
+        Job::Step { op, done } => done(&op, Err(refused.clone())),
+        Job::Batch { ops, done } => done(&ops, Err((0, refused.clone()))),
+        Job::DeletePrefix { done, .. } | Job::Import { done, .. } => done(Err(refused.clone())),
+        Job::Sweep { done, .. } => {
+            let _ = done.send(0);
+        }
+        Job::Stop => {}
+    }
+}
+
+/// What is published from here on.
+impl Shared {
+    fn publish(&self, view: View) {
+        let before = self.published().replace(Arc::new(view));
+        drop(before);
+    }
+}

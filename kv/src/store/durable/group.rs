@@ -1,0 +1,303 @@
+//! A group of steps that are written, synced and published together, one after the other in
+//! memory: each sees what those before it have changed.
+//!
+//! Nothing is on the disk, and nobody else sees it, before the commit thread writes what the group
+//! has come to.
+
+use std::collections::HashMap;
+
+use super::record::{self, STATE_KEY, State};
+use super::tree::{Changes, View};
+use crate::key::Key;
+use crate::store::entry::{Entry, NEVER};
+use crate::store::{Action, Batched, Done, Found, Imported, Op, Refused, Version, step};
+
+/// Bytes that a record takes on the disk beside key and value, twice: in the journal and in a
+/// table.
+const RECORD_BYTES: u64 = 2 * 64;
+
+pub(super) struct Group<'a> {
+    view: &'a View,
+    pub(super) now_ms: u64,
+    /// What each key that was touched has come to.
+    touched: HashMap<Box<[u8]>, Touched>,
+    state: State,
+    /// Steps that have changed something.
+    pub(super) steps: u64,
+    /// Entries that were removed after their time.
+    pub(super) expired: u64,
+    room: Room,
+}
+
+/// How much may be written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Bytes for values.
+    pub(super) bytes: u64,
+    /// Bytes more for removals, which make room in the end.
+    pub(super) for_removals: u64,
+}
+
+struct Touched {
+    /// The deadline of what is on the disk, if something is.
+    stored: Option<u64>,
+    now: Option<Entry>,
+}
+
+/// What a key was before a step.
+type Before = (Box<[u8]>, Option<Entry>);
+
+impl<'a> Group<'a> {
+    pub(super) fn new(view: &'a View, now_ms: u64, room: Room) -> Self {
+        Group {
+            view,
+            now_ms,
+            touched: HashMap::new(),
+            state: view.state,
+            steps: 0,
+            expired: 0,
+            room,
+        }
+    }
+
+    /// One operation; says with which version, if it changed something, or else the latest.
+    pub(super) fn step(&mut self, op: &Op<'_>) -> Result<(Done, Version), Refused> {
+        let (done, before) = self.apply(op, self.next_version())?;
+        if before.is_some() {
+            self.took(self.next_version());
+        }
+        Ok((done, self.state.version))
+    }
+
+    /// All operations, or none.
+    pub(super) fn batch(&mut self, ops: &[Op<'_>]) -> Result<Batched, (usize, Refused)> {
+        let version = self.next_version();
+        let mut read = step::ReadLimit::default();
+        let mut undo = Vec::new();
+        let mut results = Vec::with_capacity(ops.len());
+        for (index, op) in ops.iter().enumerate() {
+            let done = self.apply(op, version).and_then(|(done, before)| {
+                undo.extend(before);
+                read.count(done)
+            });
+            match done {
+                Ok(done) => results.push(done),
+                Err(refused) => {
+                    self.put_back(undo);
+                    return Err((index, refused));
+                }
+            }
+        }
+        if !undo.is_empty() {
+            self.took(version);
+        }
+        Ok(Batched { version: self.state.version, results })
+    }
+
+    /// Removes every key that begins so; says how many had a value.
+    pub(super) fn delete_prefix(&mut self, prefix: &str) -> Result<usize, Refused> {
+        let prefix = prefix.as_bytes();
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        for entry in self.view.entries(std::ops::Bound::Included(prefix)) {
+            let entry = entry?;
+            if !entry.key().starts_with(prefix) {
+                break;
+            }
+            keys.push(entry.key().into());
+        }
+        let here = self
+            .touched
+            .iter()
+            .filter(|(key, now)| key.starts_with(prefix) && now.stored.is_none());
+        keys.extend(here.map(|(key, _)| key.clone()));
+        let mut deleted = 0;
+        for key in keys {
+            let live = self.find(&key)?.is_some();
+            self.set(&key, None)?;
+            deleted += usize::from(live);
+        }
+        if deleted > 0 {
+            self.took(self.next_version());
+        }
+        Ok(deleted)
+    }
+
+    /// Takes over what is newer than what is here; says how many keys those were.
+    pub(super) fn import(
+        &mut self,
+        entries: &[Imported<'_>],
+        unix_ms: u64,
+    ) -> Result<usize, Refused> {
+        let next = self.next_version();
+        let mut latest = self.state.version;
+        let mut undo: Vec<Before> = Vec::new();
+        for Imported { key, value, version, expires_at_ms } in entries {
+            let name = key.as_str().as_bytes();
+            let current = self.find(name)?.map(|entry| entry.version());
+            let known = version.is_some_and(|version| current >= Some(version));
+            if known || expires_at_ms.is_some_and(|at_ms| at_ms <= unix_ms) {
+                continue;
+            }
+            let deadline_ms = expires_at_ms
+                .map_or(NEVER, |at_ms| self.now_ms.saturating_add(at_ms - unix_ms).min(NEVER - 1));
+            let entry = Entry::new(key, value, version.unwrap_or(next), deadline_ms);
+            latest = latest.max(entry.version());
+            match self.grow(name, entry) {
+                Ok(before) => undo.push((name.into(), before)),
+                Err(refused) => {
+                    self.put_back(undo);
+                    return Err(refused);
+                }
+            }
+        }
+        if !undo.is_empty() {
+            self.took(latest);
+        }
+        Ok(undo.len())
+    }
+
+    /// Removes entries that have expired, so many at most, with deadlines from `from_ms` on; says
+    /// how many it has found.
+    pub(super) fn sweep(&mut self, from_ms: u64, entries_max: usize) -> Result<usize, Refused> {
+        let mut found = 0;
+        for due in self.view.expiries(from_ms, self.now_ms).take(entries_max) {
+            let (_, key) = due?;
+            let key = key.as_str().as_bytes();
+            found += 1;
+            if self.find_any(key)?.is_some_and(|entry| !entry.is_live(self.now_ms)) {
+                self.set(key, None)?;
+                self.expired += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.touched.is_empty()
+    }
+
+    /// The keys that may have changed.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key<'_>> {
+        self.touched.keys().filter_map(|key| Some(Key::kept(std::str::from_utf8(key).ok()?)))
+    }
+
+    /// What is to be written. `synced` is the last version that the disk keeps for sure.
+    pub(super) fn changes(&self, synced: Version) -> (Changes, State) {
+        let mut changes = Changes::default();
+        let mut stored = Vec::new();
+        let mut state = State { synced, ..self.state };
+        for (key, Touched { stored: before, now }) in &self.touched {
+            let deadline_ms = now.as_ref().map(Entry::deadline_ms);
+            if let Some(before) = before.filter(|at| *at != NEVER && Some(*at) != deadline_ms) {
+                changes.remove(&record::expiry_key(before, key));
+            }
+            if let Some(entry) = now {
+                if entry.deadline_ms() != NEVER && *before != deadline_ms {
+                    changes.store(&record::expiry_key(entry.deadline_ms(), key), &[]);
+                }
+                record::encode(entry, &mut stored);
+                changes.store(key, &stored);
+            } else if before.is_some() {
+                changes.remove(key);
+            }
+            state.keys += u64::from(now.is_some());
+            state.keys = state.keys.saturating_sub(u64::from(before.is_some()));
+        }
+        changes.store(STATE_KEY, &state.encode());
+        (changes, state)
+    }
+
+    fn next_version(&self) -> Version {
+        Version(self.state.version.0 + 1)
+    }
+
+    /// A step has been taken.
+    fn took(&mut self, version: Version) {
+        self.state.version = version;
+        self.steps += 1;
+    }
+
+    fn find(&self, key: &[u8]) -> Result<Option<Entry>, Refused> {
+        Ok(self.find_any(key)?.filter(|entry| entry.is_live(self.now_ms)))
+    }
+
+    fn find_any(&self, key: &[u8]) -> Result<Option<Entry>, Refused> {
+        match self.touched.get(key) {
+            Some(touched) => Ok(touched.now.clone()),
+            None => self.view.find(key),
+        }
+    }
+
+    /// One operation, and what its key was if it has changed it.
+    fn apply(&mut self, op: &Op<'_>, version: Version) -> Result<(Done, Option<Before>), Refused> {
+        let key = op.key.as_str().as_bytes();
+        let current = self.find(key)?;
+        let current_version = current.as_ref().map(Entry::version);
+        if !op.condition.holds(current_version) {
+            return Err(Refused::Condition(current_version));
+        }
+        let (done, entry) = match &op.action {
+            Action::Get => {
+                return Ok((Done::Get(current.map(|entry| found(entry, self.now_ms))), None));
+            }
+            Action::Delete if current.is_none() => return Ok((Done::Delete(false), None)),
+            Action::Delete => {
+                let before = self.set(key, None)?;
+                return Ok((Done::Delete(true), Some((key.into(), before))));
+            }
+            Action::Put(value, ttl) => {
+                let deadline_ms = step::deadline_ms(*ttl, self.now_ms);
+                (Done::Put, Entry::new(&op.key, value, version, deadline_ms))
+            }
+            Action::Increment(by) => {
+                let (sum, entry) = step::sum(current.as_ref(), &op.key, *by, version)?;
+                (Done::Increment(sum), entry)
+            }
+        };
+        let before = self.grow(key, entry)?;
+        Ok((done, Some((key.into(), before))))
+    }
+
+    /// Puts an entry in, if the disk has room for it.
+    fn grow(&mut self, key: &[u8], entry: Entry) -> Result<Option<Entry>, Refused> {
+        let bytes = (key.len() + entry.value().len()) as u64 + RECORD_BYTES;
+        self.room.bytes = self.room.bytes.checked_sub(bytes).ok_or(Refused::DiskFull)?;
+        self.set(key, Some(entry))
+    }
+
+    /// Puts `now` in place of what is under the key.
+    fn set(&mut self, key: &[u8], now: Option<Entry>) -> Result<Option<Entry>, Refused> {
+        if now.is_none() {
+            let bytes = key.len() as u64 + RECORD_BYTES;
+            let room = &mut self.room;
+            match room.bytes.checked_sub(bytes) {
+                Some(rest) => room.bytes = rest,
+                None => {
+                    room.for_removals =
+                        room.for_removals.checked_sub(bytes).ok_or(Refused::DiskFull)?;
+                }
+            }
+        }
+        if let Some(touched) = self.touched.get_mut(key) {
+            return Ok(std::mem::replace(&mut touched.now, now));
+        }
+        let before = self.view.find(key)?;
+        let stored = before.as_ref().map(Entry::deadline_ms);
+        self.touched.insert(key.into(), Touched { stored, now });
+        Ok(before)
+    }
+
+    /// Puts back what a refused step has changed, the last change first.
+    fn put_back(&mut self, changes: Vec<Before>) {
+        for (key, before) in changes.into_iter().rev() {
+            if let Some(touched) = self.touched.get_mut(&key) {
+                touched.now = before;
+            }
+        }
+    }
+}
+
+pub(super) fn found(entry: Entry, now_ms: u64) -> Found {
+    Found { ttl_ms: entry.ttl_ms(now_ms), value: entry }
+}

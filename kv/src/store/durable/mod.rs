@@ -1,0 +1,422 @@
+//! The durable store: what was acknowledged survives a crash.
+//!
+//! Workers read from the last published view of the tree; whatever changes something goes to the
+//! commit thread, which answers it (see `commit`). So no worker waits for a sync.
+
+mod audit;
+mod commit;
+mod counters;
+mod directory;
+mod group;
+mod record;
+mod tree;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded, unbounded};
+
+use self::commit::{Committer, Health, Job};
+use self::counters::Counters;
+use self::directory::Directory;
+use self::tree::{Tree, View};
+use super::entry::NEVER;
+use super::keeper::{self, Keeper, Tended, WAITERS_TICK};
+use super::waiters::{Looked, Waiters};
+use super::{
+    Action, Batched, Condition, Done, Export, Exported, Found, Imported, Incremented, Op, Page,
+    Refused, Selection, Stats, Store, Version, Wait, Waiter, step, unix_ms,
+};
+use crate::key::Key;
+
+pub use self::tree::{OpenError, Statistics};
+
+/// How the store keeps its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The directory that holds it.
+    pub directory: PathBuf,
+    /// When the disk is made to keep what was written.
+    pub fsync: Fsync,
+    /// Bytes of blocks of tables that are kept in memory.
+    pub cache_bytes: u64,
+}
+
+/// When the disk is made to keep what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before a write is answered.
+    Always,
+    /// This long after it was answered, at most.
+    Every(Duration),
+}
+
+impl fmt::Display for Fsync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fsync::Always => f.write_str("always"),
+            Fsync::Every(interval) => write!(f, "every {interval:?}"),
+        }
+    }
+}
+
+/// Values on a disk. Clones share one store.
+#[derive(Clone)]
+pub struct Durable {
+    shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+struct Shared {
+    /// A connection has one request at a time, so their limit is this queue's too.
+    jobs: Sender<Job>,
+    published: RwLock<Option<Arc<View>>>,
+    health: Mutex<Option<Refused>>,
+    waiters: Waiters,
+    keeper: Keeper,
+    counters: Counters,
+    clock: Clock,
+    /// There is nothing with an earlier deadline any more.
+    swept_to_ms: AtomicU64,
+}
+
+/// Unix time in milliseconds as it was at the start, and what has passed since: it does not go back
+/// while the process lives, whatever is done to the date.
+struct Clock {
+    started_unix_ms: u64,
+    started: Instant,
+}
+
+impl Durable {
+    /// Opens the store, or makes it in an empty directory.
+    ///
+    /// # Errors
+    /// The directory is not fit for it, or what is in it is damaged.
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        let directory = Directory::open(&options.directory)?;
+        let (tree, view, cut) = Tree::open(&directory, options.cache_bytes, None)?;
+        if let Some(cut) = cut {
+            log::warn!(
+                "{}: cut off {} bytes of an unfinished write at byte {}",
+                cut.path.display(),
+                cut.bytes,
+                cut.at
+            );
+        }
+        let (jobs, waiting) = unbounded();
+        let (keeper, pokes) = Keeper::new();
+        let synced = view.state.version;
+        let shared = Arc::new(Shared {
+            jobs,
+            published: RwLock::new(Some(Arc::new(view))),
+            health: Mutex::new(None),
+            waiters: Waiters::default(),
+            keeper,
+            counters: Counters::default(),
+            clock: Clock { started_unix_ms: unix_ms(), started: Instant::now() },
+            swept_to_ms: AtomicU64::new(0),
+        });
+        let mut committer = Committer {
+            jobs: waiting,
+            shared: Arc::clone(&shared),
+            directory,
+            cache_bytes: options.cache_bytes,
+            fsync: options.fsync,
+            tree: Some(tree),
+            health: Health::Well,
+            unsynced_since: None,
+            synced,
+            looked_at: Instant::now(),
+            resumes: 0,
+        };
+        committer.look();
+        let thread = std::thread::Builder::new().name("commit".to_owned());
+        let thread = thread.spawn(move || committer.run()).map_err(OpenError::Thread)?;
+        keeper::start(Arc::downgrade(&shared), pokes).map_err(OpenError::Thread)?;
+        Ok(Durable { shared, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+}
+
+impl Shared {
+    fn now_ms(&self) -> u64 {
+        let Clock { started_unix_ms, started } = &self.clock;
+        let passed = u64::try_from(started.elapsed().as_millis()).unwrap_or(NEVER);
+        started_unix_ms.saturating_add(passed).min(NEVER - 1)
+    }
+
+    fn published(&self) -> RwLockWriteGuard<'_, Option<Arc<View>>> {
+        self.published.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What can be read now.
+    fn view(&self) -> Result<Arc<View>, Refused> {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        published.clone().ok_or_else(|| {
+            let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            health.clone().unwrap_or_else(|| Refused::Unavailable("it is closed".into()))
+        })
+    }
+
+    fn find(&self, key: &Key<'_>) -> Result<Option<Found>, Refused> {
+        let view = self.view()?;
+        let entry = view.find(key.as_str().as_bytes())?;
+        let Some(entry) = entry else { return Ok(None) };
+        let now_ms = if entry.deadline_ms() == NEVER { 0 } else { self.now_ms() };
+        Ok(entry.is_live(now_ms).then(|| group::found(entry, now_ms)))
+    }
+
+    fn set_health(&self, health: &Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health.refusal();
+    }
+
+    fn has_waiters(&self) -> bool {
+        self.waiters.len() > 0
+    }
+
+    fn wake(&self, key: &Key<'_>) {
+        self.waiters.wake(key, |key| self.find(key));
+    }
+
+    /// Hands a job to the commit thread. If that has ended, the job is dropped, and with it the
+    /// reply, which says so.
+    fn submit(&self, job: Job) {
+        let _ = self.jobs.send(job);
+    }
+
+    /// Has the keeper look after what happens in so long.
+    fn expect(&self, within: Duration) {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        self.keeper.expect(self.now_ms().saturating_add(within_ms));
+    }
+
+    fn step(
+        &self,
+        key: &Key<'_>,
+        action: Action<'_>,
+        condition: &Condition,
+        done: impl FnOnce(&Op<'_>, Result<(Done, Version), Refused>) + Send + 'static,
+    ) {
+        let op = Op { key: key.clone(), action, condition: condition.clone() }.to_owned();
+        self.submit(Job::Step { op, done: Box::new(done) });
+    }
+}
+
+impl Tended for Shared {
+    fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn now_ms(&self) -> u64 {
+        Shared::now_ms(self)
+    }
+
+    fn look(&self, key: &Key<'_>) -> Looked {
+        self.find(key)
+    }
+
+    fn sweep(&self, entries_max: usize) -> usize {
+        let from_ms = self.swept_to_ms.load(Ordering::Relaxed);
+        let now_ms = self.now_ms();
+        let due = self.view().map(|view| view.expiries(from_ms, now_ms).next().is_some());
+        if due != Ok(true) {
+            return 0;
+        }
+        let (done, swept) = bounded(1);
+        self.submit(Job::Sweep { from_ms, entries_max, done });
+        let count = swept.recv().unwrap_or_default();
+        if count < entries_max && self.health.lock().is_ok_and(|health| health.is_none()) {
+            self.swept_to_ms.store(now_ms, Ordering::Relaxed);
+        }
+        count
+    }
+
+    fn next_deadline_ms(&self) -> Option<u64> {
+        let view = self.view().ok()?;
+        let from_ms = self.swept_to_ms.load(Ordering::Relaxed);
+        let (deadline_ms, _) = view.expiries(from_ms, NEVER - 1).next()?.ok()?;
+        // What is overdue could not be removed, and is tried again in a while.
+        let now_ms = self.now_ms();
+        Some(if deadline_ms > now_ms { deadline_ms } else { now_ms + SWEEP_AGAIN_MS })
+    }
+}
+
+/// When removing what has expired is tried again.
+const SWEEP_AGAIN_MS: u64 = 1_000;
+
+impl Store for Durable {
+    fn get(
+        &self,
+        key: &Key<'_>,
+        done: impl FnOnce(&Key<'_>, Result<Option<Found>, Refused>) + Send + 'static,
+    ) {
+        let found = self.shared.find(key);
+        done(key, found);
+    }
+
+    fn put(
+        &self,
+        key: &Key<'_>,
+        value: &str,
+        ttl: Option<Duration>,
+        condition: &Condition,
+        done: impl FnOnce(Result<Version, Refused>) + Send + 'static,
+    ) {
+        let action = Action::Put(value.into(), ttl);
+        let shared = Arc::clone(&self.shared);
+        self.shared.step(key, action, condition, move |_, outcome| {
+            if let Some(ttl) = ttl.filter(|_| outcome.is_ok()) {
+                shared.expect(ttl);
+            }
+            done(outcome.map(|(_, version)| version));
+        });
+    }
+
+    fn delete(
+        &self,
+        key: &Key<'_>,
+        condition: &Condition,
+        done: impl FnOnce(&Key<'_>, Result<bool, Refused>) + Send + 'static,
+    ) {
+        self.shared.step(key, Action::Delete, condition, move |op, outcome| {
+            done(&op.key, outcome.map(|(came, _)| matches!(came, Done::Delete(true))));
+        });
+    }
+
+    fn increment(
+        &self,
+        key: &Key<'_>,
+        by: i64,
+        condition: &Condition,
+        done: impl FnOnce(&Key<'_>, Result<Incremented, Refused>) + Send + 'static,
+    ) {
+        self.shared.step(key, Action::Increment(by), condition, move |op, outcome| {
+            let sum = |came| match came {
+                Done::Increment(sum) => sum,
+                Done::Put | Done::Get(_) | Done::Delete(_) => 0,
+            };
+            done(&op.key, outcome.map(|(came, version)| Incremented { value: sum(came), version }));
+        });
+    }
+
+    fn batch(
+        &self,
+        ops: &[Op<'_>],
+        done: impl FnOnce(&[Op<'_>], Result<Batched, (usize, Refused)>) + Send + 'static,
+    ) {
+        let ops: Vec<Op<'static>> = ops.iter().map(Op::to_owned).collect();
+        let shared = Arc::clone(&self.shared);
+        let done = move |ops: &[Op<'_>], outcome: Result<Batched, (usize, Refused)>| {
+            if let Some(ttl) = ops.iter().filter_map(Op::ttl).min().filter(|_| outcome.is_ok()) {
+                shared.expect(ttl);
+            }
+            done(ops, outcome);
+        };
+        self.shared.submit(Job::Batch { ops, done: Box::new(done) });
+    }
+
+    fn list(
+        &self,
+        selection: &Selection,
+        done: impl FnOnce(Result<Page, Refused>) + Send + 'static,
+    ) {
+        let page = self.shared.view().and_then(|view| {
+            let from = match selection.from() {
+                std::ops::Bound::Included([]) => std::ops::Bound::Included(record::USER_KEYS),
+                from => from,
+            };
+            step::page(selection, view.entries(from), self.shared.now_ms())
+        });
+        done(page);
+    }
+
+    fn delete_prefix(
+        &self,
+        prefix: &str,
+        done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
+    ) {
+        self.shared.submit(Job::DeletePrefix { prefix: prefix.to_owned(), done: Box::new(done) });
+    }
+
+    fn export(&self) -> Result<Export, Refused> {
+        let view = self.shared.view()?;
+        let now_ms = self.shared.now_ms();
+        let unix_ms = unix_ms();
+        let entries = view.entries(std::ops::Bound::Included(record::USER_KEYS));
+        let live = entries.filter_map(move |entry| {
+            // The tree is not opened anew before this is over.
+            let _view = &view;
+            match entry {
+                Ok(entry) if !entry.is_live(now_ms) => None,
+                Ok(entry) => {
+                    let expires = entry.deadline_ms() != NEVER;
+                    let expires_at_ms = expires.then(|| unix_ms + (entry.deadline_ms() - now_ms));
+                    Some(Ok(Exported { entry, expires_at_ms }))
+                }
+                Err(refused) => Some(Err(refused)),
+            }
+        });
+        Ok(Box::new(live))
+    }
+
+    fn import(
+        &self,
+        entries: &[Imported<'_>],
+        done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        let expires = entries.iter().any(|entry| entry.expires_at_ms.is_some());
+        let entries = entries.iter().map(Imported::to_owned).collect();
+        let done = move |outcome: Result<usize, Refused>| {
+            if expires {
+                shared.expect(Duration::ZERO);
+            }
+            done(outcome);
+        };
+        self.shared.submit(Job::Import { entries, done: Box::new(done) });
+    }
+
+    fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
+        let timeout_ms = u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX >> 1);
+        let deadline_ms = self.shared.now_ms().saturating_add(timeout_ms);
+        self.shared.waiters.register(key, wait, deadline_ms, waiter);
+        self.shared.wake(key);
+        self.shared.expect(WAITERS_TICK);
+    }
+
+    fn release_waiters(&self) {
+        self.shared.waiters.release(|key| self.shared.find(key));
+    }
+
+    fn ready(&self, done: impl FnOnce(Result<(), Refused>) + Send + 'static) {
+        let health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        done(health.map_or(Ok(()), Err));
+    }
+
+    fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        let view = shared.view().ok();
+        let from_ms = shared.swept_to_ms.load(Ordering::Relaxed);
+        let dead = view.as_ref().map_or(0, |view| view.expiries(from_ms, shared.now_ms()).count());
+        let keys = view.map_or(0, |view| usize::try_from(view.state.keys).unwrap_or(usize::MAX));
+        let mut stats = shared.counters.stats();
+        stats.keys = keys.saturating_sub(dead);
+        stats.waiters = shared.waiters.len();
+        stats
+    }
+
+    fn close(&self) {
+        self.shared.submit(Job::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the commit thread has panicked");
+        }
+    }
+}

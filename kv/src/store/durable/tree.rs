@@ -1,0 +1,275 @@
+//! The tree on the disk, and what can be seen of it: fjall, opened as this store needs it.
+//!
+//! Invariant: nobody reads but from a `View`, which never changes; the commit thread makes the next
+//! one when a group of writes is as safe as was promised.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use common::text::{escaped, io_error};
+use fjall::config::PinningPolicy;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+
+use super::audit::{Audit, AuditError, Cut, audit};
+use super::directory::{Directory, DirectoryError};
+use super::record::{self, STATE_KEY, State};
+use crate::key::Key;
+use crate::store::entry::Entry;
+use crate::store::{Refused, Version};
+
+/// The one keyspace.
+const KEYSPACE: &str = "kv";
+/// Writes that are gathered in memory before they become a table.
+const MEMTABLE_BYTES: u64 = 4 << 20;
+/// Bytes of journals that are kept, the least that fjall takes.
+const JOURNALS_BYTES_MAX: u64 = 64 << 20;
+/// One thread writes tables, one merges them.
+const THREADS: usize = 2;
+/// Open tables.
+const FILES_MAX: usize = 64;
+
+/// The open tree.
+pub(super) struct Tree {
+    database: Database,
+    keyspace: Keyspace,
+}
+
+/// The tree as it was at one moment.
+pub(super) struct View {
+    keyspace: Keyspace,
+    snapshot: Snapshot,
+    pub(super) state: State,
+}
+
+/// Why the store cannot open.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The data directory cannot be used.
+    Directory(DirectoryError),
+    /// A file cannot be read or written.
+    Io(PathBuf, io::Error),
+    /// A file is damaged at this byte, with writes behind it that were acknowledged.
+    Damaged(PathBuf, u64),
+    /// The tree cannot be read, and what fjall says of it.
+    Tree(PathBuf, String),
+    /// There is no thread to be had.
+    Thread(io::Error),
+}
+
+impl Tree {
+    /// Opens the tree in the directory; makes it if there is none. Groups later than `keep_to` are
+    /// cut off, if that is given.
+    pub(super) fn open(
+        directory: &Directory,
+        cache_bytes: u64,
+        keep_to: Option<Version>,
+    ) -> Result<(Tree, View, Option<Cut>), OpenError> {
+        directory.ensure(|path| create(path, cache_bytes))?;
+        let path = directory.data();
+        let Audit { cut, .. } = audit(&path, keep_to)?;
+        let failed = |error| OpenError::of(&path, &error);
+        let tree = open(&path, cache_bytes).map_err(failed)?;
+        let view = tree.view().map_err(|refused| OpenError::Tree(path, refused.to_string()))?;
+        Ok((tree, view, cut))
+    }
+
+    /// Writes a group, so far that a crash of this process does not lose it.
+    pub(super) fn write(&self, changes: Changes) -> Result<(), fjall::Error> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        for (key, value) in changes.0 {
+            match value {
+                Some(value) => batch.insert(&self.keyspace, key, value),
+                None => batch.remove(&self.keyspace, key),
+            }
+        }
+        batch.commit()
+    }
+
+    /// Has the disk keep all that was written. After an error nobody knows what it keeps.
+    pub(super) fn sync(&self) -> Result<(), fjall::Error> {
+        self.database.persist(PersistMode::SyncData)
+    }
+
+    /// What can be read now.
+    pub(super) fn view(&self) -> Result<View, Refused> {
+        let (keyspace, snapshot) = (self.keyspace.clone(), self.database.snapshot());
+        let stored = snapshot.get(&keyspace, STATE_KEY).map_err(|error| refused(&error))?;
+        let state = stored.and_then(|stored| State::decode(&stored));
+        let state = state.ok_or_else(|| Refused::Damaged("it has no state".into()))?;
+        Ok(View { keyspace, snapshot, state })
+    }
+
+    /// What the background work has done.
+    pub(super) fn statistics(&self) -> Statistics {
+        Statistics {
+            disk_bytes: self.database.disk_space().unwrap_or_default(),
+            journals: self.database.journal_count(),
+            tables: self.keyspace.table_count(),
+            compactions: self.database.compactions_completed(),
+        }
+    }
+}
+
+/// What the background work has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Bytes of journals and tables; a journal is counted with the room that is set aside for it.
+    pub disk_bytes: u64,
+    /// Journals that are kept.
+    pub journals: usize,
+    /// Tables that are kept.
+    pub tables: usize,
+    /// Merges of tables since the start.
+    pub compactions: usize,
+}
+
+/// What a group of writes changes: records to store, and to remove.
+#[derive(Default)]
+pub(super) struct Changes(Vec<(fjall::Slice, Option<fjall::Slice>)>);
+
+impl Changes {
+    pub(super) fn store(&mut self, key: &[u8], value: &[u8]) {
+        self.0.push((key.into(), Some(value.into())));
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.0.push((key.into(), None));
+    }
+}
+
+impl View {
+    /// The entry under a user's key, expired or not.
+    pub(super) fn find(&self, key: &[u8]) -> Result<Option<Entry>, Refused> {
+        let stored = self.snapshot.get(&self.keyspace, key).map_err(|error| refused(&error))?;
+        stored.map(|stored| record::decode(key, &stored)).transpose()
+    }
+
+    /// The entries of users' keys from this one on, expired or not.
+    pub(super) fn entries(
+        &self,
+        from: std::ops::Bound<&[u8]>,
+    ) -> impl Iterator<Item = Result<Entry, Refused>> + use<> {
+        let range = (from, std::ops::Bound::Unbounded);
+        self.snapshot.range::<&[u8], _>(&self.keyspace, range).map(|guard| {
+            let (key, stored) = guard.into_inner().map_err(|error| refused(&error))?;
+            record::decode(&key, &stored)
+        })
+    }
+
+    /// The keys whose deadline is between these two, in its order.
+    pub(super) fn expiries(
+        &self,
+        from_ms: u64,
+        to_ms: u64,
+    ) -> impl Iterator<Item = Result<(u64, Key<'static>), Refused>> + use<> {
+        let range = record::expiries(from_ms, to_ms);
+        self.snapshot.range::<Vec<u8>, _>(&self.keyspace, range).map(|guard| {
+            let key = guard.key().map_err(|error| refused(&error))?;
+            let (deadline_ms, key) = record::decode_expiry(&key)
+                .ok_or_else(|| Refused::Damaged("the order of expiry holds no key".into()))?;
+            Ok((deadline_ms, key.into_owned()))
+        })
+    }
+}
+
+/// Makes an empty tree.
+fn create(path: &std::path::Path, cache_bytes: u64) -> Result<(), OpenError> {
+    let failed = |error| OpenError::of(path, &error);
+    let tree = open(path, cache_bytes).map_err(failed)?;
+    let version = Version::of_the_clock();
+    let mut changes = Changes::default();
+    changes.store(STATE_KEY, &State { version, synced: version, keys: 0 }.encode());
+    tree.write(changes).map_err(failed)?;
+    tree.database.persist(PersistMode::SyncAll).map_err(failed)
+}
+
+fn open(path: &std::path::Path, cache_bytes: u64) -> Result<Tree, fjall::Error> {
+    let database = Database::builder(path)
+        .cache_size(cache_bytes)
+        .worker_threads(THREADS)
+        .max_cached_files(Some(FILES_MAX))
+        .max_journaling_size(JOURNALS_BYTES_MAX)
+        .manual_journal_persist(true)
+        .open()?;
+    // Of what is pinned the cache's limit knows nothing.
+    let options = || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(MEMTABLE_BYTES)
+            .index_block_pinning_policy(PinningPolicy::all(false))
+            .filter_block_pinning_policy(PinningPolicy::all(false))
+    };
+    let keyspace = database.keyspace(KEYSPACE, options)?;
+    Ok(Tree { database, keyspace })
+}
+
+/// What a client is told of an error while reading.
+fn refused(error: &fjall::Error) -> Refused {
+    log::error!("the store cannot be read: {error}");
+    match disk_error(error) {
+        Some(error) => {
+            Refused::Unavailable(format!("it cannot be read: {}", io_error(error)).into())
+        }
+        None => Refused::Damaged(format!("{error:?}").into()),
+    }
+}
+
+/// The operating system's error in fjall's.
+pub(super) fn disk_error(error: &fjall::Error) -> Option<&io::Error> {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => Some(error),
+        _ => None,
+    }
+}
+
+impl OpenError {
+    fn of(path: &std::path::Path, error: &fjall::Error) -> Self {
+        match disk_error(error) {
+            Some(error) => OpenError::Io(
+                path.to_owned(),
+                error.raw_os_error().map_or_else(
+                    || io::Error::new(error.kind(), error.to_string()),
+                    io::Error::from_raw_os_error,
+                ),
+            ),
+            None => OpenError::Tree(path.to_owned(), format!("{error:?}")),
+        }
+    }
+}
+
+impl From<DirectoryError> for OpenError {
+    fn from(error: DirectoryError) -> Self {
+        OpenError::Directory(error)
+    }
+}
+
+impl From<AuditError> for OpenError {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Io(path, error) => OpenError::Io(path, error),
+            AuditError::Damaged { path, at } => OpenError::Damaged(path, at),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |path: &PathBuf| escaped(&path.to_string_lossy()).to_string();
+        match self {
+            OpenError::Directory(error) => error.fmt(f),
+            OpenError::Io(path, error) => write!(f, "{}: {}", name(path), io_error(error)),
+            OpenError::Damaged(path, at) => write!(
+                f,
+                "{} is damaged at byte {at}, before writes that were acknowledged: restore a \
+                 backup, or a copy of this file",
+                name(path)
+            ),
+            OpenError::Tree(path, reason) => {
+                write!(f, "the data in {} cannot be opened: {}", name(path), escaped(reason))
+            }
+            OpenError::Thread(error) => write!(f, "cannot start a thread: {error}"),
+        }
+    }
+}
