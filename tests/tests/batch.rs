@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use tests::{Client, Json, Response, kv};
+use tests::{Client, Json, Response, Store, current, kv};
 
 tests::on_every_store! {
     each_operation_has_its_result,
@@ -193,12 +193,13 @@ fn a_body_that_is_no_batch_is_refused() {
         check(body);
     }
     let ops = |count: usize| vec![r#"{"op":"incr","key":"n"}"#; count].join(",");
-    for count in [0, 1001, 5000] {
+    let count_max = if current() == Store::Etcd { 128 } else { 1000 };
+    for count in [0, count_max + 1, 5000] {
         check(&format!(r#"{{"ops":[{}]}}"#, ops(count)));
     }
     assert_eq!(server.get("/keys/n").status, 404);
-    assert_eq!(batch(&mut client, &ops(1000)).status, 200);
-    server.get("/keys/n?raw").assert_json(200, "1000");
+    assert_eq!(batch(&mut client, &ops(count_max)).status, 200);
+    server.get("/keys/n?raw").assert_json(200, &count_max.to_string());
 
     let missing =
         r#"{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}"#;
@@ -249,7 +250,8 @@ fn a_batch_reads_no_more_than_its_limit() {
         assert_eq!(client.request("PUT", &target, &[], Some(&value)).status, 200);
     };
     store("large", 1 << 20);
-    store("huge", 17 << 20);
+    // Larger than the limit, where the store takes such a value.
+    store("huge", if current() == Store::Etcd { 1 << 20 } else { 17 << 20 });
     let get = |key: &str| format!(r#"{{"op":"get","key":"{key}"}}"#);
     let gets = vec![get("large"); VALUES].join(",");
     assert_eq!(batch(&mut client, &gets).status, 200);

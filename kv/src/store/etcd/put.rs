@@ -1,10 +1,11 @@
 //! Writes without a condition. Those that wait together travel in one transaction.
 //!
 //! That is as sound as each on its own: they are all waiting for an answer, so their order is free,
-//! and each has a version of its own, in the order of the transaction. A key is written once
-//! in a transaction, for etcd takes no more; what comes for it again goes with the next one.
+//! and each has a version of its own, in the order in which they came. Of those on one key the last
+//! one alone is sent, for etcd takes no more of a key: it comes right behind the others, so nobody
+//! can see what they wrote.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -42,33 +43,20 @@ impl Put {
 /// Writes for as long as there is somebody who asks.
 pub(super) fn serve(shared: &Shared, queue: &Receiver<Put>) {
     // What did not fit into the transaction before.
-    let mut left = VecDeque::new();
-    loop {
-        if left.is_empty() {
-            let Ok(first) = queue.recv() else { return };
-            left.push_back(first);
+    let mut left = None;
+    while let Some(first) = left.take().or_else(|| queue.recv().ok()) {
+        let mut bytes = first.bytes();
+        let mut group = vec![first];
+        for put in queue.try_iter().take(PUTS_MAX - 1) {
+            bytes += put.bytes();
+            if bytes > PUTS_BYTES_MAX {
+                left = Some(put);
+                break;
+            }
+            group.push(put);
         }
-        left.extend(queue.try_iter().take(PUTS_MAX.saturating_sub(left.len())));
-        let group = next_group(&mut left);
         answer(shared, group);
     }
-}
-
-/// The writes of the next transaction, out of those that are left.
-fn next_group(left: &mut VecDeque<Put>) -> Vec<Put> {
-    let mut group: Vec<Put> = Vec::with_capacity(left.len());
-    let mut keys = HashSet::new();
-    let mut bytes = 0;
-    for put in std::mem::take(left) {
-        let fits = group.is_empty() || bytes + put.bytes() <= PUTS_BYTES_MAX;
-        if fits && keys.insert(put.key.as_str().to_owned()) {
-            bytes += put.bytes();
-            group.push(put);
-        } else {
-            left.push_back(put);
-        }
-    }
-    group
 }
 
 fn answer(shared: &Shared, group: Vec<Put>) {
@@ -97,21 +85,24 @@ fn answer(shared: &Shared, group: Vec<Put>) {
 
 /// The origin that the group's versions are counted from, and its revision.
 fn write(shared: &Shared, group: &[Put]) -> Result<(u64, u64), Failure> {
+    let places = group.iter().enumerate().map(|(index, put)| (put.key.as_str(), index));
+    let last: HashMap<&str, usize> = places.collect();
     for _ in 0..LEASE_TRIES_MAX {
         let now_ms = shared.now_ms();
-        let mut leased = Vec::with_capacity(group.len());
-        for put in group {
-            let deadline_ms = step::deadline_ms(put.ttl, now_ms);
-            let lease = shared.leases.get(&shared.cluster, deadline_ms, now_ms)?;
-            leased.push((shared.name(put.key.as_str()), deadline_ms, lease));
+        let mut writes = Vec::with_capacity(last.len());
+        for (index, put) in group.iter().enumerate() {
+            if last.get(put.key.as_str()) == Some(&index) {
+                let deadline_ms = step::deadline_ms(put.ttl, now_ms);
+                let lease = shared.leases.get(&shared.cluster, deadline_ms, now_ms)?;
+                let behind = group.len() - 1 - index;
+                writes.push((put, shared.name(put.key.as_str()), behind, deadline_ms, lease));
+            }
         }
         let written = shared.txn(
             Resend::Unsafe,
             |txn, origin| {
-                for (index, (put, (name, deadline_ms, lease))) in
-                    group.iter().zip(&leased).enumerate()
-                {
-                    let base = Base::before(origin.version, group.len() - 1 - index);
+                for (put, name, behind, deadline_ms, lease) in &writes {
+                    let base = Base::before(origin.version, *behind);
                     let value = value::encode(base, *deadline_ms, put.value.as_bytes());
                     txn.put(name, &value, *lease);
                 }

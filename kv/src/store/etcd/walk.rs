@@ -42,10 +42,10 @@ pub(super) struct Walk {
 }
 
 /// A key in a walk.
-struct Walked {
-    /// Its entry; without its value in a walk over keys only.
-    entry: Result<Entry, Refused>,
-    has_lease: bool,
+enum Walked {
+    Entry(Result<Entry, Refused>),
+    /// In a walk over keys only: the key if it has a lease, and may have expired.
+    Key(Option<String>),
 }
 
 /// One part of a walk.
@@ -90,7 +90,7 @@ impl Walk {
             revision: *revision,
             only: *only,
         };
-        let read = |range: &RangeAnswer<'_>| shared.part(range);
+        let read = |range: &RangeAnswer<'_>| shared.part(range, *only);
         let part = shared.txn(
             Resend::Safe,
             |txn, _| txn.range(&range),
@@ -129,18 +129,31 @@ impl Iterator for Walk {
     type Item = Result<Entry, Refused>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.next_walked()?.and_then(|walked| walked.entry))
+        match self.next_walked()? {
+            Ok(Walked::Entry(entry)) => Some(entry),
+            // Who walks over keys asks for what was walked.
+            Ok(Walked::Key(_)) => None,
+            Err(refused) => Some(Err(refused)),
+        }
     }
 }
 
 impl Shared {
-    fn part(&self, range: &RangeAnswer<'_>) -> Option<Part> {
+    fn part(&self, range: &RangeAnswer<'_>, only: Only) -> Option<Part> {
         let mut bytes = 0;
         let mut read = VecDeque::with_capacity(range.kvs.len());
         for kv in &range.kvs {
+            if only == Only::Keys {
+                let name = if kv.lease.0 > 0 { kv.key()? } else { Vec::new() };
+                let key = name.strip_prefix(&*self.prefix);
+                read.push_back(Walked::Key(
+                    key.map(|key| String::from_utf8_lossy(key).into_owned()),
+                ));
+                continue;
+            }
             let entry = self.entry(kv)?;
             bytes += entry.as_ref().map_or(0, |entry| entry.key().len() + entry.value().len());
-            read.push_back(Walked { entry, has_lease: kv.lease.0 > 0 });
+            read.push_back(Walked::Entry(entry));
         }
         let last = range.kvs.last().and_then(|kv| kv.key());
         Some(Part { read, last, more: range.more, bytes, revision: 0 })
@@ -218,20 +231,29 @@ impl Shared {
         let (mut live, mut with_lease) = (0, Vec::new());
         while let Some(walked) = before.next_walked() {
             match walked.map_err(unknown)? {
-                Walked { has_lease: false, .. } => live += 1,
-                Walked { entry, has_lease: true } => with_lease.push(entry.map_err(unknown)?),
+                Walked::Key(Some(key)) => with_lease.push(key),
+                Walked::Key(None) | Walked::Entry(_) => live += 1,
             }
         }
-        for entries in with_lease.chunks(PART_KEYS_FIRST) {
-            let keys: Vec<_> = entries.iter().map(Entry::key_text).collect();
-            let keys: Vec<Key<'_>> = keys.iter().map(|key| Key::kept(key)).collect();
-            let keys: Vec<&Key<'_>> = keys.iter().collect();
-            let (looked, _) = self.look(&keys, revision - 1).map_err(|f| unknown(f.into()))?;
-            let is_live = |entry: &Entry| entry.is_live(now_ms);
-            let there = looked.iter().flatten().filter_map(|looked| looked.entry.as_ref());
-            live += there.filter(|entry| is_live(entry)).count();
+        for keys in with_lease.chunks(PART_KEYS_FIRST) {
+            live += self.live_of(keys, revision - 1, now_ms).map_err(|f| unknown(f.into()))?;
         }
         Ok(live)
+    }
+
+    /// How many of the keys had a value at that revision.
+    fn live_of(&self, keys: &[String], revision: u64, now_ms: u64) -> Result<usize, Failure> {
+        let named: Vec<Key<'_>> = keys.iter().map(|key| Key::kept(key)).collect();
+        let looked = match self.look(&named.iter().collect::<Vec<_>>(), revision) {
+            Err(Failure::AnswerTooLarge) if keys.len() > 1 => {
+                let (front, back) = keys.split_at(keys.len() / 2);
+                let front = self.live_of(front, revision, now_ms)?;
+                return Ok(front + self.live_of(back, revision, now_ms)?);
+            }
+            outcome => outcome?.0,
+        };
+        let there = looked.iter().flatten().filter_map(|looked| looked.entry.as_ref());
+        Ok(there.filter(|entry| entry.is_live(now_ms)).count())
     }
 
     /// Takes over keys, some in each transaction; says how many.
