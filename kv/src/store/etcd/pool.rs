@@ -21,7 +21,7 @@ const QUEUE_MAX: usize = 16_384;
 /// Threads that read. While one waits for an answer, what arrives gathers for the other.
 const READ_THREADS: usize = 2;
 /// Threads that write without reading.
-const PUT_THREADS: usize = 2;
+const PUT_THREADS: usize = 1;
 /// Threads that read, decide and write.
 const STEP_THREADS: usize = 8;
 /// Threads that walk over many keys.
