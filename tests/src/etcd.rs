@@ -25,6 +25,7 @@ pub struct EtcdCluster {
 pub struct EtcdNode {
     /// Where clients find it.
     pub address: SocketAddr,
+    scheme: &'static str,
     name: String,
     peer: SocketAddr,
     /// Every node, as etcd wants it told.
@@ -37,6 +38,10 @@ pub struct EtcdNode {
 }
 
 /// Whether there is an `etcd` to be run; says so if there is none.
+#[allow(
+    clippy::print_stderr,
+    reason = "whoever reads a test's output is to know that it did nothing"
+)]
 pub fn has_etcd() -> bool {
     let version = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
     let is_there = version.is_ok_and(|status| status.success());
@@ -56,6 +61,13 @@ impl EtcdCluster {
     /// The same, with more arguments.
     #[track_caller]
     pub fn start_with(nodes: usize, more: &[&str]) -> Self {
+        let mut cluster = EtcdCluster::of(nodes, more, "http");
+        cluster.nodes.iter_mut().for_each(EtcdNode::start);
+        cluster.nodes.iter().for_each(EtcdNode::until_well);
+        cluster
+    }
+
+    fn of(nodes: usize, more: &[&str], scheme: &'static str) -> Self {
         let directory = TempDir::new().expect("room for a directory");
         let ports: Vec<_> =
             (0..nodes).map(|_| [ReservedPort::new(), ReservedPort::new()]).collect();
@@ -66,6 +78,7 @@ impl EtcdCluster {
         let members: Vec<_> = ports.iter().enumerate().map(member).collect();
         let nodes = ports.into_iter().enumerate().map(|(index, ports)| EtcdNode {
             address: local(&ports[0]),
+            scheme,
             name: format!("n{index}"),
             peer: local(&ports[1]),
             members: members.join(","),
@@ -74,9 +87,16 @@ impl EtcdCluster {
             child: None,
             _ports: ports,
         });
-        let mut cluster = EtcdCluster { nodes: nodes.collect(), _directory: directory };
+        EtcdCluster { nodes: nodes.collect(), _directory: directory }
+    }
+
+    /// Starts one node that speaks TLS to its clients, and nothing else.
+    #[track_caller]
+    pub fn start_with_tls() -> Self {
+        let mut cluster = EtcdCluster::of(1, &["--auto-tls"], "https");
         cluster.nodes.iter_mut().for_each(EtcdNode::start);
-        cluster.nodes.iter().for_each(EtcdNode::until_well);
+        let address = cluster.nodes[0].address;
+        eventually("etcd that listens", || TcpStream::connect(address).ok());
         cluster
     }
 
@@ -91,7 +111,8 @@ impl EtcdNode {
     /// Starts it on what it kept.
     #[track_caller]
     pub fn start(&mut self) {
-        let (client, peer) = (format!("http://{}", self.address), format!("http://{}", self.peer));
+        let client = format!("{}://{}", self.scheme, self.address);
+        let peer = format!("http://{}", self.peer);
         let log = File::create(self.directory.with_extension("log")).expect("room for a log");
         let command = &mut Command::new("etcd");
         command.args(["--name", &self.name, "--initial-cluster", &self.members]);

@@ -4,7 +4,8 @@
 //! for [`cluster`](super::cluster) to say.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use super::wire::ErrorAnswer;
 
 /// How long a node may take to accept a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a call may take in all. An election takes one to two seconds.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a call may take in all; an election takes one to two seconds.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of an answer; a page of a list is asked for in parts that stay far below.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of an answer's head; etcd's have some 400.
@@ -169,6 +170,22 @@ pub(super) fn stream(
     }
 }
 
+/// Whether the node answers to the first bytes of TLS, as one does that answers nothing else.
+pub(super) fn speaks_tls(node: &str) -> bool {
+    // A record of a handshake that ends before it has begun: RFC 8446, section 5.1.
+    const HELLO: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
+    const ALERT: u8 = 21;
+    let answer = || -> io::Result<u8> {
+        let mut stream = TcpStream::connect(node)?;
+        stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+        stream.write_all(&HELLO)?;
+        let mut first = [0];
+        stream.read_exact(&mut first)?;
+        Ok(first[0])
+    };
+    answer().is_ok_and(|first| first == ALERT)
+}
+
 fn read(mut response: Response<Body>) -> Result<(StatusCode, Vec<u8>), CallError> {
     let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
     match body.read_to_vec() {
@@ -203,10 +220,6 @@ fn words(error: &ureq::Error) -> Arc<str> {
 
 /// What an answer that is not 200 says: the codes are gRPC's.
 fn refused(status: StatusCode, bytes: &[u8]) -> CallError {
-    if bytes.windows(TLS_ONLY.len()).any(|window| window == TLS_ONLY) {
-        let text = "speaks TLS only: put a TLS proxy between, or give it an http listener";
-        return CallError::Refused(Refusal::Denied(text.into()));
-    }
     let Ok(ErrorAnswer { message, code }) = serde_json::from_slice(bytes) else {
         return CallError::Lost(format!("answers {status}").into());
     };
@@ -237,9 +250,6 @@ fn refused(status: StatusCode, bytes: &[u8]) -> CallError {
         _ => CallError::Lost(text),
     }
 }
-
-/// What a server of Go's answers to plain HTTP where it waits for TLS.
-const TLS_ONLY: &[u8] = b"HTTP request to an HTTPS server";
 
 /// The status codes of gRPC.
 const INVALID: u32 = 3;

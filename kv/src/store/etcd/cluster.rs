@@ -61,6 +61,8 @@ pub(super) enum Failure {
     Refused(Refusal),
     /// The answer is larger than what is read of one.
     AnswerTooLarge,
+    /// The step depends on more keys than etcd compares.
+    TooManyCompares,
 }
 
 impl Cluster {
@@ -298,6 +300,7 @@ impl From<Failure> for Refused {
             Failure::Refused(Refusal::Denied(text) | Refusal::Other(text)) => {
                 Refused::Unavailable(format!("etcd refuses: {text}").into())
             }
+            Failure::TooManyCompares => Refused::TooManyOps(super::step::COMPARES_MAX),
             Failure::AnswerTooLarge => Refused::Unavailable("etcd answers too much".into()),
         }
     }

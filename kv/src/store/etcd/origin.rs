@@ -163,7 +163,7 @@ impl Shared {
 
 /// The record in the answer's only range.
 fn record_in<'a, 'b>(answer: &'b TxnAnswer<'a>) -> Option<&'b KeyValue<'a>> {
-    let range = |op: &'b OpAnswer<'a>| op.response_range.as_ref();
+    let range = |op: &'b OpAnswer<'a>| op.range.as_ref();
     answer.responses.iter().find_map(range)?.kvs.first()
 }
 

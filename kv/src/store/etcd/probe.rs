@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::call::{CallError, Refusal};
+use super::call::{self, CallError, Refusal};
 use super::cluster::{Failure, Resend, parse};
 use super::wire::{Only, Range, StatusAnswer, end_of};
 use super::{Shared, StartError, pool};
@@ -37,6 +37,11 @@ pub(super) fn begin(shared: &Arc<Shared>) -> Result<(), StartError> {
                 break;
             }
             Err(CallError::Refused(Refusal::Denied(reason) | Refusal::Other(reason))) => {
+                return Err(StartError::Refused(format!("{} {reason}", node.address)));
+            }
+            Err(CallError::Lost(_)) if call::speaks_tls(&node.address) => {
+                let reason =
+                    "speaks TLS only: put a TLS proxy between, or give it an http listener";
                 return Err(StartError::Refused(format!("{} {reason}", node.address)));
             }
             Err(error) => node.fail(&error.reason()),
@@ -108,7 +113,7 @@ impl Shared {
             Resend::Safe,
             |txn, _| txn.range(&range),
             |answer, _| {
-                let range = answer.responses.first().and_then(|op| op.response_range.as_ref());
+                let range = answer.responses.first().and_then(|op| op.range.as_ref());
                 Ok(range.map_or(0, |range| range.count.0))
             },
         )?;

@@ -47,25 +47,26 @@ pub(super) fn serve(shared: &Shared, queue: &Receiver<Put>) {
     while let Some(first) = left.take().or_else(|| queue.recv().ok()) {
         let mut bytes = first.bytes();
         let mut group = vec![first];
-        for put in queue.try_iter().take(PUTS_MAX - 1) {
+        while bytes <= PUTS_BYTES_MAX && group.len() < PUTS_MAX {
+            let Ok(put) = queue.try_recv() else { break };
             bytes += put.bytes();
             if bytes > PUTS_BYTES_MAX {
                 left = Some(put);
-                break;
+            } else {
+                group.push(put);
             }
-            group.push(put);
         }
         answer(shared, group);
     }
 }
 
 fn answer(shared: &Shared, group: Vec<Put>) {
-    if let [put] = &*group
-        && put.bytes() > REQUEST_BYTES_MAX
-    {
-        return group.into_iter().for_each(|put| {
+    // It is alone: nothing else fits into its transaction.
+    if group.iter().any(|put| put.bytes() > REQUEST_BYTES_MAX) {
+        for put in group {
             (put.done)(Err(Refused::TooLarge(REQUEST_BYTES_MAX)));
-        });
+        }
+        return;
     }
     match write(shared, &group) {
         Ok((origin, revision)) => {
@@ -78,7 +79,9 @@ fn answer(shared: &Shared, group: Vec<Put>) {
         }
         Err(failure) => {
             let refused = Refused::from(failure);
-            group.into_iter().for_each(|put| (put.done)(Err(refused.clone())));
+            for put in group {
+                (put.done)(Err(refused.clone()));
+            }
         }
     }
 }

@@ -95,7 +95,7 @@ impl Shared {
         count: usize,
     ) -> Result<(Vec<Result<Looked, Refused>>, u64), CallError> {
         let now_ms = self.now_ms();
-        let ranges = answer.responses.iter().map(|op| op.response_range.as_ref());
+        let ranges = answer.responses.iter().map(|op| op.range.as_ref());
         let looked: Option<Vec<_>> = ranges
             .map(|range| {
                 let Some(kv) = range?.kvs.first() else {

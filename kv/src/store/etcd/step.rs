@@ -27,6 +27,9 @@ const PAUSE_MS_MAX: u32 = 16;
 /// Keys whose values are read in one request.
 const READ_KEYS_MAX: usize = 64;
 
+/// Keys that a step may depend on: etcd counts compares to its limit, and one is the record's.
+pub(super) const COMPARES_MAX: usize = OPS_MAX - 1;
+
 /// The keys of a step: what was read, and what they have become.
 struct Keys<'a> {
     by_key: HashMap<&'a str, State>,
@@ -146,26 +149,17 @@ impl Shared {
                 writes.push((name, state, 0));
             }
         }
+        let compares = writes.iter().filter(|(_, state, _)| state.read.is_some()).count();
+        if compares > COMPARES_MAX {
+            return Err(Failure::TooManyCompares);
+        }
         if bytes > REQUEST_BYTES_MAX {
             return Err(Failure::Refused(Refusal::TooLarge));
         }
         let written = self.txn(
             Resend::Unsafe,
-            |txn, origin| {
-                // The record's compare leaves no room for one of each of so many operations.
-                if txn.compares + writes.len() > OPS_MAX {
-                    let mut inner = Txn::default();
-                    fill(&mut inner, &writes, origin.version);
-                    txn.nest(&inner);
-                } else {
-                    fill(txn, &writes, origin.version);
-                }
-            },
-            |answer, origin| {
-                let inner = answer.responses.first().and_then(|op| op.response_txn.as_ref());
-                let is_done = inner.is_none_or(|inner| inner.succeeded);
-                Ok(is_done.then_some((origin.version, answer.header.revision.0)))
-            },
+            |txn, origin| fill(txn, &writes, origin.version),
+            |answer, origin| Ok((origin.version, answer.header.revision.0)),
         );
         match written {
             // It has ended since it was given out: the step is taken again with another one.
@@ -173,7 +167,7 @@ impl Shared {
                 self.leases.forget();
                 Ok(None)
             }
-            outcome => Ok(outcome?.flatten()),
+            outcome => outcome,
         }
     }
 }

@@ -135,7 +135,9 @@ impl Waiting {
             let those = state.by_key.iter().filter(|(_, of_key)| which(of_key));
             those.map(|(key, _)| key.clone()).collect()
         };
-        keys.iter().for_each(|key| self.read(key));
+        for key in keys {
+            self.read(&key);
+        }
     }
 
     /// Has the key read, and its waiters answered.

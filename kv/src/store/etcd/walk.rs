@@ -8,7 +8,7 @@ use super::Shared;
 use super::call::{CallError, Refusal};
 use super::cluster::{Failure, Resend};
 use super::value::{self, Base, HEADER_BYTES};
-use super::wire::{Only, Range, RangeAnswer, end_of};
+use super::wire::{KeyValue, Only, Range, RangeAnswer, end_of};
 use super::{OPS_MAX, REQUEST_BYTES_MAX};
 use crate::key::Key;
 use crate::store::entry::{Entry, NEVER};
@@ -95,7 +95,7 @@ impl Walk {
             Resend::Safe,
             |txn, _| txn.range(&range),
             |answer, _| {
-                let range = answer.responses.first().and_then(|op| op.response_range.as_ref());
+                let range = answer.responses.first().and_then(|op| op.range.as_ref());
                 let part = range.and_then(read);
                 let part = part.ok_or_else(|| CallError::Lost("answers no range".into()))?;
                 Ok(Part { revision: answer.header.revision.0, ..part })
@@ -155,7 +155,7 @@ impl Shared {
             bytes += entry.as_ref().map_or(0, |entry| entry.key().len() + entry.value().len());
             read.push_back(Walked::Entry(entry));
         }
-        let last = range.kvs.last().and_then(|kv| kv.key());
+        let last = range.kvs.last().and_then(KeyValue::key);
         Some(Part { read, last, more: range.more, bytes, revision: 0 })
     }
 
@@ -213,8 +213,7 @@ impl Shared {
             Resend::Unsafe,
             |txn, _| txn.delete(&from, Some(&end)),
             |answer, _| {
-                let delete =
-                    answer.responses.first().and_then(|op| op.response_delete_range.as_ref());
+                let delete = answer.responses.first().and_then(|op| op.delete.as_ref());
                 let deleted = delete.map_or(0, |delete| delete.deleted.0);
                 Ok((deleted, answer.header.revision.0))
             },

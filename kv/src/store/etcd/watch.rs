@@ -56,15 +56,10 @@ fn watch(shared: &Shared, waiting: &Arc<Waiting>) {
     // The first revision that has not been told of.
     let mut from = None;
     while waiting.len() > 0 {
-        let begin = match from {
-            Some(begin) => begin,
-            None => match shared.next_revision() {
-                Ok(begin) => begin,
-                Err(_) => {
-                    thread::sleep(PAUSE);
-                    continue;
-                }
-            },
+        let begin = from.map_or_else(|| shared.next_revision(), Ok);
+        let Ok(begin) = begin else {
+            thread::sleep(PAUSE);
+            continue;
         };
         let is_new = from.is_none();
         let mut next = begin;

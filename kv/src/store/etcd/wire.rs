@@ -16,9 +16,6 @@ pub(super) struct Txn {
     compare: String,
     success: String,
     failure: String,
-    /// Compares, and operations that are done if they hold.
-    pub(super) compares: usize,
-    pub(super) ops: usize,
 }
 
 /// What a range asks for.
@@ -79,13 +76,11 @@ impl Txn {
         STANDARD.encode_string(key, &mut self.compare);
         push_number(&mut self.compare, r#"","mod_revision":"#, revision);
         self.compare.push('}');
-        self.compares += 1;
     }
 
     /// Then read.
     pub(super) fn range(&mut self, range: &Range<'_>) {
         push_range(&mut self.success, range);
-        self.ops += 1;
     }
 
     /// Otherwise read.
@@ -105,7 +100,6 @@ impl Txn {
             push_number(&mut self.success, r#","lease":"#, lease);
         }
         self.success.push_str("}}");
-        self.ops += 1;
     }
 
     /// Then remove the key, or all up to the end.
@@ -120,21 +114,11 @@ impl Txn {
             self.success.push('"');
         }
         self.success.push_str("}}");
-        self.ops += 1;
-    }
-
-    /// Then do this one too, if its own compares hold. It counts on its own to etcd's limit.
-    pub(super) fn nest(&mut self, inner: &Txn) {
-        separate(&mut self.success);
-        self.success.push_str(r#"{"request_txn":"#);
-        self.success.push_str(&inner.body());
-        self.success.push('}');
-        self.ops += 1;
     }
 
     /// The body of the request.
     pub(super) fn body(&self) -> String {
-        let Txn { compare, success, failure, .. } = self;
+        let Txn { compare, success, failure } = self;
         format!(r#"{{"compare":[{compare}],"success":[{success}],"failure":[{failure}]}}"#)
     }
 }
@@ -194,19 +178,10 @@ pub(super) struct Header {
 /// What came of one operation of a transaction.
 #[derive(serde::Deserialize)]
 pub(super) struct OpAnswer<'a> {
-    #[serde(default, borrow)]
-    pub(super) response_range: Option<RangeAnswer<'a>>,
-    #[serde(default)]
-    pub(super) response_delete_range: Option<DeleteAnswer>,
-    #[serde(default)]
-    pub(super) response_txn: Option<Inner>,
-}
-
-/// What came of a transaction within another.
-#[derive(serde::Deserialize)]
-pub(super) struct Inner {
-    #[serde(default)]
-    pub(super) succeeded: bool,
+    #[serde(default, borrow, rename = "response_range")]
+    pub(super) range: Option<RangeAnswer<'a>>,
+    #[serde(default, rename = "response_delete_range")]
+    pub(super) delete: Option<DeleteAnswer>,
 }
 
 /// What a range found.
