@@ -226,7 +226,7 @@ fn no_change_is_missed() {
             let read = client.request("GET", &format!("/keys/turn?raw&{LONG}"), fields, None);
             assert_eq!(read.status, 200, "{}", read.text());
             turn = read.text().parse().unwrap();
-            tag = read.header("ETag").unwrap().to_owned();
+            read.header("ETag").unwrap().clone_into(&mut tag);
             if turn % 2 == own && turn < TURNS {
                 let fields = [("If-Match", tag.as_str())];
                 let next = (turn + 1).to_string();

@@ -6,8 +6,10 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use common::text::{escaped, io_error};
+use fjall::compaction::Leveled;
 use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
@@ -21,7 +23,9 @@ use crate::store::{Refused, Version};
 /// The one keyspace.
 const KEYSPACE: &str = "kv";
 /// Writes that are gathered in memory before they become a table.
-const MEMTABLE_BYTES: u64 = 4 << 20;
+const MEMTABLE_BYTES: u64 = 2 << 20;
+/// Bytes of a table; while one is written, its index and its filter are in memory.
+const TABLE_BYTES: u64 = 16 << 20;
 /// Bytes of journals that are kept, the least that fjall takes.
 const JOURNALS_BYTES_MAX: u64 = 64 << 20;
 /// One thread writes tables, one merges them.
@@ -198,6 +202,7 @@ fn open(path: &std::path::Path, cache_bytes: u64) -> Result<Tree, fjall::Error> 
             .max_memtable_size(MEMTABLE_BYTES)
             .index_block_pinning_policy(PinningPolicy::all(false))
             .filter_block_pinning_policy(PinningPolicy::all(false))
+            .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
     };
     let keyspace = database.keyspace(KEYSPACE, options)?;
     Ok(Tree { database, keyspace })
