@@ -179,6 +179,7 @@ fn load_time() -> Duration {
 
 /// Nodes are killed, paused and restarted in turn, under load at two processes.
 #[test]
+#[allow(clippy::print_stdout, reason = "how much was available is a result too")]
 fn no_acknowledged_write_is_lost_while_nodes_fail_in_turn() {
     const CLIENTS: usize = 4;
     if !has_etcd() {
