@@ -2,7 +2,7 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak check coverage bench clean
+.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak check coverage bench bench-etcd clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,7 +54,10 @@ coverage: ## Measure which lines the tests reach
 	@exec scripts/coverage.sh
 
 bench: ## Measure kv beside its peers, some ten minutes; BENCH_QUICK=1 for one
-	@exec tests/bench/bench.py
+	@tests/bench/bench.py && exec tests/bench/etcd.py
+
+bench-etcd: ## Measure kv over etcd beside etcd's own gateway, two minutes
+	@exec tests/bench/etcd.py
 
 clean: ## Remove what was built: target, coverage, containers, images
 	rm -rf target coverage

@@ -141,8 +141,8 @@ impl Shared {
             log::info!("made the store '{prefix}' in etcd, with versions from {origin} on");
             return Ok(());
         }
-        // Another process has made it in this moment; the next probe reads it.
-        Err(CallError::Unreached("has just been given a store".into()))
+        // Another process has made it in this moment.
+        self.probe(node, CALL_TIMEOUT)
     }
 
     /// Has versions counted from there on that are larger than this one.
