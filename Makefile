@@ -54,7 +54,9 @@ coverage: ## Measure which lines the tests reach
 	@exec scripts/coverage.sh
 
 bench: ## Measure kv beside its peers, some ten minutes; BENCH_QUICK=1 for one
-	@tests/bench/bench.py && exec tests/bench/etcd.py
+	@tests/bench/bench.py
+	@tests/bench/durable.py
+	@tests/bench/etcd.py
 
 bench-etcd: ## Measure kv over etcd beside etcd's own gateway, two minutes
 	@exec tests/bench/etcd.py

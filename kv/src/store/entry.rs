@@ -3,6 +3,7 @@
 use std::borrow::{Borrow, Cow};
 use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 
 use triomphe::ThinArc;
 
@@ -124,6 +125,12 @@ impl PartialEq for Entry {
 }
 
 impl Eq for Entry {}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {

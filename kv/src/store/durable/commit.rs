@@ -205,7 +205,7 @@ impl Committer {
         }
         let view = self.tree.as_ref().map(Tree::view);
         match view {
-            Some(Ok(view)) => self.shared.publish(view),
+            Some(Ok(view)) => self.shared.publish(view, group),
             Some(Err(refused)) => return Err(refused),
             None => return Err(self.refusal()),
         }
@@ -416,10 +416,15 @@ fn refuse(job: Job, refused: &Refused) {
     }
 }
 
-/// What is published from here on.
 impl Shared {
-    fn publish(&self, view: View) {
-        let before = self.published().replace(Arc::new(view));
+    /// From here on the view is what is read: that to which the group has led.
+    fn publish(&self, view: View, group: &Group<'_>) {
+        let mut published = self.published();
+        let before = published.replace(Arc::new(view));
+        for key in group.keys() {
+            self.cache.remove(key.as_str().as_bytes());
+        }
+        drop(published);
         drop(before);
     }
 }

@@ -4,6 +4,7 @@
 //! commit thread, which answers it (see `commit`). So no worker waits for a sync.
 
 mod audit;
+mod cache;
 mod commit;
 mod counters;
 mod directory;
@@ -14,17 +15,18 @@ mod tree;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded, unbounded};
 
+use self::cache::Cache;
 use self::commit::{Committer, Health, Job};
 use self::counters::Counters;
 use self::directory::Directory;
 use self::tree::{Tree, View};
-use super::entry::NEVER;
+use super::entry::{Entry, NEVER};
 use super::keeper::{self, Keeper, Tended, WAITERS_TICK};
 use super::waiters::{Looked, Waiters};
 use super::{
@@ -45,6 +47,9 @@ pub struct Options {
     /// Bytes of blocks of tables that are kept in memory.
     pub cache_bytes: u64,
 }
+
+/// So much of the cache is for single entries; the rest is for blocks of tables.
+const CACHE_PART: u64 = 4;
 
 /// When the disk is made to keep what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +80,7 @@ struct Shared {
     /// A connection has one request at a time, so their limit is this queue's too.
     jobs: Sender<Job>,
     published: RwLock<Option<Arc<View>>>,
+    cache: Cache,
     health: Mutex<Option<Refused>>,
     waiters: Waiters,
     keeper: Keeper,
@@ -113,6 +119,7 @@ impl Durable {
         let shared = Arc::new(Shared {
             jobs,
             published: RwLock::new(Some(Arc::new(view))),
+            cache: Cache::new(options.cache_bytes / CACHE_PART),
             health: Mutex::new(None),
             waiters: Waiters::default(),
             keeper,
@@ -154,16 +161,36 @@ impl Shared {
 
     /// What can be read now.
     fn view(&self) -> Result<Arc<View>, Refused> {
-        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-        published.clone().ok_or_else(|| {
+        self.read().clone().ok_or_else(|| {
             let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
             health.clone().unwrap_or_else(|| Refused::Unavailable("it is closed".into()))
         })
     }
 
-    fn find(&self, key: &Key<'_>) -> Result<Option<Found>, Refused> {
+    fn read(&self) -> RwLockReadGuard<'_, Option<Arc<View>>> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entry under a key, expired or not.
+    fn entry(&self, key: &[u8]) -> Result<Option<Entry>, Refused> {
+        let published = self.read();
+        if let Some(entry) = self.cache.get(key) {
+            return Ok(Some(entry));
+        }
+        drop(published);
         let view = self.view()?;
-        let entry = view.find(key.as_str().as_bytes())?;
+        let found = view.find(key)?;
+        if let Some(entry) = &found {
+            let published = self.read();
+            if published.as_ref().is_some_and(|published| Arc::ptr_eq(published, &view)) {
+                self.cache.put(entry.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    fn find(&self, key: &Key<'_>) -> Result<Option<Found>, Refused> {
+        let entry = self.entry(key.as_str().as_bytes())?;
         let Some(entry) = entry else { return Ok(None) };
         let now_ms = if entry.deadline_ms() == NEVER { 0 } else { self.now_ms() };
         Ok(entry.is_live(now_ms).then(|| group::found(entry, now_ms)))

@@ -190,7 +190,7 @@ fn create(path: &std::path::Path, cache_bytes: u64) -> Result<(), OpenError> {
 
 fn open(path: &std::path::Path, cache_bytes: u64) -> Result<Tree, fjall::Error> {
     let database = Database::builder(path)
-        .cache_size(cache_bytes)
+        .cache_size(cache_bytes - cache_bytes / super::CACHE_PART)
         .worker_threads(THREADS)
         .max_cached_files(Some(FILES_MAX))
         .max_journaling_size(JOURNALS_BYTES_MAX)
