@@ -186,7 +186,7 @@ fn a_wrong_operation_is_named() {
 fn a_body_that_is_no_batch_is_refused() {
     let server = kv().start();
     let mut client = server.connect();
-    let mut check = |body: &str| {
+    let check = |body: &str| {
         server.connect().request("POST", "/batch", &[], Some(body)).assert_refused(422);
     };
     for body in ["1", "[]", "null", "{}", r#"{"ops":null}"#, r#"{"ops":{}}"#, r#"{"ops":"x"}"#] {

@@ -10,6 +10,8 @@ use tests::{Client, EtcdCluster, Response, Server, eventually, has_etcd, kv};
 const ONE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Far less than a time-out.
 const AT_ONCE: Duration = Duration::from_millis(500);
+/// Availability is the share of such times in which a write was acknowledged.
+const SLOT: Duration = Duration::from_millis(500);
 
 fn over(cluster: &EtcdCluster) -> Server {
     kv().env("STORE", &cluster.url("a")).start()
@@ -189,6 +191,7 @@ fn no_acknowledged_write_is_lost_while_nodes_fail_in_turn() {
     let servers = [over(&cluster), over(&cluster)];
     let counters = [Counted::new("/incr/a"), Counted::new("/incr/b")];
     let (stop, reads, failed) = (AtomicBool::new(false), AtomicI64::new(0), AtomicI64::new(0));
+    let (slots, good_slots) = (AtomicI64::new(0), AtomicI64::new(0));
     let work = |server: &Server, counter: &Counted, is_writer: bool| {
         let mut client = server.connect();
         while !stop.load(Ordering::SeqCst) {
@@ -207,6 +210,15 @@ fn no_acknowledged_write_is_lost_while_nodes_fail_in_turn() {
                 scope.spawn(move || work(server, counter, index % 2 == 0));
             }
         }
+        scope.spawn(|| {
+            let done = || -> i64 { counters.iter().map(|c| c.done.load(Ordering::SeqCst)).sum() };
+            while !stop.load(Ordering::SeqCst) {
+                let before = done();
+                thread::sleep(SLOT);
+                slots.fetch_add(1, Ordering::SeqCst);
+                good_slots.fetch_add(i64::from(done() > before), Ordering::SeqCst);
+            }
+        });
         let end = Instant::now() + load_time();
         for turn in 0.. {
             if Instant::now() >= end {
@@ -249,5 +261,7 @@ fn no_acknowledged_write_is_lost_while_nodes_fail_in_turn() {
         assert!((done..=done + unknown).contains(&value));
     }
     let (reads, failed) = (reads.into_inner(), failed.into_inner());
+    let (slots, good_slots) = (slots.into_inner(), good_slots.into_inner());
     println!("{reads} reads, {failed} of them not answered");
+    println!("{good_slots} of {slots} times {SLOT:?} had an acknowledged write");
 }

@@ -112,7 +112,7 @@ impl Cluster {
         let first = self.preferred.load(Ordering::Relaxed);
         for index in (0..self.nodes.len()).map(|offset| (first + offset) % self.nodes.len()) {
             let node = &self.nodes[index];
-            if !node.is_well.load(Ordering::SeqCst) {
+            if !node.is_well() {
                 continue;
             }
             let answered_before = node.answered.load(Ordering::SeqCst);
@@ -217,7 +217,7 @@ impl Cluster {
     pub(super) fn well_node(&self) -> Option<&Node> {
         let first = self.preferred.load(Ordering::Relaxed);
         let nodes = self.nodes.iter().cycle().skip(first).take(self.nodes.len());
-        nodes.into_iter().find(|node| node.is_well.load(Ordering::SeqCst))
+        nodes.into_iter().find(|node| node.is_well())
     }
 
     /// Why no node can be asked.
@@ -245,6 +245,10 @@ impl Cluster {
 }
 
 impl Node {
+    pub(super) fn is_well(&self) -> bool {
+        self.is_well.load(Ordering::SeqCst)
+    }
+
     pub(super) fn answered(&self) -> u64 {
         self.answered.load(Ordering::SeqCst)
     }

@@ -16,6 +16,8 @@ use super::{Shared, StartError, pool};
 
 /// Between two probes of a node.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// The same for a node that has failed: what it costs to be back late is more.
+const PROBE_AGAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a node may take to answer one.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two counts of the keys, however often somebody asks: etcd walks through all of them.
@@ -67,7 +69,7 @@ fn probe(shared: &Shared, index: usize) {
             Err(CallError::Lost(_) | CallError::Busy(_)) if node.answered() != answered_before => {}
             Err(error) => node.fail(&error.reason()),
         }
-        thread::sleep(PROBE_INTERVAL);
+        thread::sleep(if node.is_well() { PROBE_INTERVAL } else { PROBE_AGAIN_INTERVAL });
     }
 }
 
