@@ -6,6 +6,7 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a harness reports by panicking, in the test")]
 
+mod alternate;
 mod binaries;
 mod bystander;
 mod cases;
@@ -20,6 +21,7 @@ mod stores;
 
 use std::time::{Duration, Instant};
 
+pub use alternate::Alternate;
 pub use bystander::Bystander;
 pub use cases::{Case, Recorded, golden, recorded};
 pub use client::{Client, Response, connect, request};

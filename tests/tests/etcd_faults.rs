@@ -173,6 +173,54 @@ impl Counted {
     }
 }
 
+impl Counted {
+    /// In the end there is all that was acknowledged, and nothing that was refused.
+    #[allow(clippy::print_stdout, reason = "what was not acknowledged is a result too")]
+    fn check(&self, server: &Server) {
+        let [done, unknown, refused] =
+            [&self.done, &self.unknown, &self.refused].map(|count| count.load(Ordering::SeqCst));
+        let key = self.path.replace("/incr/", "/keys/");
+        let value = eventually("a reading", || {
+            let answer = server.get(&format!("{key}?raw"));
+            (answer.status == 200).then(|| answer.text().parse::<i64>().expect("a number"))
+        });
+        let path = self.path;
+        println!("{path}: {value}; {done} acknowledged, {unknown} unknown, {refused} refused");
+        assert!((done..=done + unknown).contains(&value));
+    }
+}
+
+fn acknowledged(counters: &[Counted]) -> i64 {
+    counters.iter().map(|counter| counter.done.load(Ordering::SeqCst)).sum()
+}
+
+/// Has one node after the other killed and started again, or paused and resumed.
+fn fail_in_turn(cluster: &mut EtcdCluster, counters: &[Counted]) {
+    let end = Instant::now() + load_time();
+    for turn in 0.. {
+        if Instant::now() >= end {
+            return;
+        }
+        let node = &mut cluster.nodes[turn % 3];
+        if turn % 2 == 0 {
+            node.kill();
+        } else {
+            node.pause();
+        }
+        // The cluster goes on without it.
+        let before = acknowledged(counters);
+        eventually("writes without that node", || {
+            (acknowledged(counters) > before + 10).then_some(())
+        });
+        if turn % 2 == 0 {
+            node.start();
+        } else {
+            node.resume();
+        }
+        node.until_well();
+    }
+}
+
 /// How long the load goes on; `ETCD_FAULTS_SECONDS=120` for two minutes.
 fn load_time() -> Duration {
     let seconds = std::env::var("ETCD_FAULTS_SECONDS").ok().and_then(|text| text.parse().ok());
@@ -211,54 +259,19 @@ fn no_acknowledged_write_is_lost_while_nodes_fail_in_turn() {
             }
         }
         scope.spawn(|| {
-            let done = || -> i64 { counters.iter().map(|c| c.done.load(Ordering::SeqCst)).sum() };
             while !stop.load(Ordering::SeqCst) {
-                let before = done();
+                let before = acknowledged(&counters);
                 thread::sleep(SLOT);
+                let is_good = acknowledged(&counters) > before;
                 slots.fetch_add(1, Ordering::SeqCst);
-                good_slots.fetch_add(i64::from(done() > before), Ordering::SeqCst);
+                good_slots.fetch_add(i64::from(is_good), Ordering::SeqCst);
             }
         });
-        let end = Instant::now() + load_time();
-        for turn in 0.. {
-            if Instant::now() >= end {
-                break;
-            }
-            let node = &mut cluster.nodes[turn % 3];
-            if turn % 2 == 0 {
-                node.kill();
-            } else {
-                node.pause();
-            }
-            // The cluster goes on without it.
-            let before: i64 = counters.iter().map(|c| c.done.load(Ordering::SeqCst)).sum();
-            eventually("a write without that node", || {
-                let now: i64 = counters.iter().map(|c| c.done.load(Ordering::SeqCst)).sum();
-                (now > before + 10).then_some(())
-            });
-            if turn % 2 == 0 {
-                node.start();
-            } else {
-                node.resume();
-            }
-            node.until_well();
-        }
+        fail_in_turn(&mut cluster, &counters);
         stop.store(true, Ordering::SeqCst);
     });
     for counter in &counters {
-        let [begun, done, unknown, refused] =
-            [&counter.begun, &counter.done, &counter.unknown, &counter.refused]
-                .map(|count| count.load(Ordering::SeqCst));
-        let key = counter.path.replace("/incr/", "/keys/");
-        let value = eventually("a reading", || {
-            let answer = servers[0].get(&format!("{key}?raw"));
-            (answer.status == 200).then(|| answer.text().parse::<i64>().expect("a number"))
-        });
-        println!(
-            "{}: {value} of {begun} begun, {done} acknowledged, {unknown} unknown, {refused} refused",
-            counter.path
-        );
-        assert!((done..=done + unknown).contains(&value));
+        counter.check(&servers[0]);
     }
     let (reads, failed) = (reads.into_inner(), failed.into_inner());
     let (slots, good_slots) = (slots.into_inner(), good_slots.into_inner());

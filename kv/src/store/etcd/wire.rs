@@ -310,3 +310,58 @@ impl Visitor<'_> for IntVisitor {
         Ok(Int(number))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_json() {
+        let mut txn = Txn::default();
+        assert_eq!(txn.body(), r#"{"compare":[],"success":[],"failure":[]}"#);
+        txn.compare_revision(b"a", 0);
+        txn.compare_revision(b"b", 7);
+        txn.range(&Range { limit: 3, only: Only::Keys, ..Range::one(b"a") });
+        txn.put(b"b", b"1", 0);
+        txn.put(b"c", b"2", 5);
+        txn.delete(b"a", Some(b"b"));
+        txn.otherwise(&Range { end: Some(b"b"), revision: 9, ..Range::one(b"a") });
+        let expected = concat!(
+            r#"{"compare":[{"target":"MOD","result":"EQUAL","key":"YQ==","mod_revision":"0"},"#,
+            r#"{"target":"MOD","result":"EQUAL","key":"Yg==","mod_revision":"7"}],"#,
+            r#""success":[{"request_range":{"key":"YQ==","limit":"3","keys_only":true}},"#,
+            r#"{"request_put":{"key":"Yg==","value":"MQ=="}},"#,
+            r#"{"request_put":{"key":"Yw==","value":"Mg==","lease":"5"}},"#,
+            r#"{"request_delete_range":{"key":"YQ==","range_end":"Yg=="}}],"#,
+            r#""failure":[{"request_range":{"key":"YQ==","range_end":"Yg==","revision":"9"}}]}"#,
+        );
+        assert_eq!(txn.body(), expected);
+    }
+
+    #[test]
+    fn an_answer_is_read() {
+        let text = r#"{"header":{"cluster_id":"1","revision":"3"},"succeeded":true,"responses":[
+            {"response_range":{"header":{"revision":"2"},"kvs":[{"key":"YQ==",
+              "create_revision":"2","mod_revision":"2","version":"1","value":"MQ==","lease":"4"}],
+              "more":true,"count":"1"}},
+            {"response_put":{"header":{"revision":3}}},
+            {"response_delete_range":{"deleted":"5"}}]}"#;
+        let answer: TxnAnswer<'_> = serde_json::from_str(text).unwrap();
+        assert!(answer.succeeded);
+        assert_eq!(answer.header.revision, Int(3));
+        let range = answer.responses[0].range.as_ref().unwrap();
+        let kv = &range.kvs[0];
+        assert_eq!(kv.decode(), Some((b"a".to_vec(), b"1".to_vec())));
+        assert_eq!((kv.mod_revision, kv.lease, range.more), (Int(2), Int(4), true));
+        assert_eq!(answer.responses[2].delete.as_ref().unwrap().deleted, Int(5));
+        // What is zero is left out.
+        let answer: TxnAnswer<'_> = serde_json::from_str(r#"{"header":{}}"#).unwrap();
+        assert!(!answer.succeeded && answer.responses.is_empty());
+    }
+
+    #[test]
+    fn a_prefix_ends_before_the_next_one() {
+        assert_eq!(end_of(b"kv/"), b"kv0");
+        assert_eq!(end_of("\u{e9}".as_bytes()), [0xc3, 0xaa]);
+    }
+}
