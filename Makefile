@@ -2,7 +2,7 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak check coverage bench bench-etcd clean
+.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak crash check coverage bench bench-etcd clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ fuzz: ## Feed mutated requests to the decoder and to kv; FUZZ_SECONDS (60)
 
 soak: ## Load kv with all kinds of clients and look at what it takes; SOAK_SECONDS (600)
 	@exec tests/abuse/soak.sh
+
+crash: ## Kill kv and cut its power among writers; CRASH_ROUNDS (200), CRASH_SECONDS (300)
+	@exec tests/abuse/crash.sh
 
 check: ## Format, lints and documentation, with warnings as errors
 	cargo fmt --all --check

@@ -1,18 +1,16 @@
 //! The settings of `checker`: flags and environment in, a command out.
 
 use std::ffi::OsString;
-use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::path::Path;
 
 use common::config::secret::Secret;
 use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
+use common::config::url::{ServiceUrl, service_url};
 use common::config::value::Host;
 use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
 use common::health::Target;
 use common::http::Limits;
-use http::Uri;
-use http::uri::Scheme;
 use log::LevelFilter;
 
 /// What a command line asks for.
@@ -98,24 +96,6 @@ const KV_SERVICE_URL: Setting<ServiceUrl> = Setting {
     parse: service_url,
 };
 
-/// Where a service is: `http`, a host, and at most a port and a path. No slash ends it, so that
-/// a request's path can follow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceUrl(String);
-
-impl ServiceUrl {
-    /// The URL as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Display for ServiceUrl {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Reads the command line (without the program's name). Flag beats environment beats default;
 /// `read_file` is asked for the files that settings name.
 pub fn parse(
@@ -138,23 +118,6 @@ pub fn parse(
             limits: server::limits(&values)?,
         }),
     })
-}
-
-fn service_url(text: &str) -> Result<ServiceUrl, &'static str> {
-    const REFUSED: &str = "is not a service (http://host, http://host:port or http://host/path)";
-    let url: Uri = text.parse().map_err(|_| REFUSED)?;
-    if url.scheme() == Some(&Scheme::HTTPS) {
-        return Err("cannot be checked, this build speaks http only");
-    }
-    let authority = url.authority().ok_or(REFUSED)?;
-    let host_holds = !authority.host().is_empty() && !authority.as_str().contains('@');
-    let port_holds = authority.port_u16().is_some() || authority.as_str() == authority.host();
-    let is_base = url.scheme() == Some(&Scheme::HTTP) && !text.contains(['?', '#']);
-    if host_holds && port_holds && is_base {
-        Ok(ServiceUrl(text.trim_end_matches('/').to_owned()))
-    } else {
-        Err(REFUSED)
-    }
 }
 
 #[cfg(test)]
@@ -228,51 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn service_urls() {
-        for (text, url) in [
-            ("http://kv-service:8000", "http://kv-service:8000"),
-            ("http://kv-service:8000/", "http://kv-service:8000"),
-            ("http://localhost", "http://localhost"),
-            ("HTTP://localhost", "HTTP://localhost"),
-            ("http://[::1]:8000", "http://[::1]:8000"),
-            ("http://[::1]", "http://[::1]"),
-            ("http://proxy/kv/", "http://proxy/kv"),
-        ] {
-            assert_eq!(service_url(text).unwrap().as_str(), url);
-        }
-        for text in [
-            "",
-            "kv",
-            "kv:8000",
-            "//kv",
-            "/kv",
-            "*",
-            "ftp://kv",
-            "http://",
-            "http:///a",
-            "http://:80",
-            "http://kv:",
-            "http://kv:70000",
-            "http://kv:abc",
-            "http://a b",
-            "http://kv?a",
-            "http://kv/#a",
-            "http://kv#a",
-            "http://user:word@kv",
-            "http://kv\n",
-            "http://größe",
-        ] {
-            let reason = service_url(text).expect_err(text);
-            assert!(reason.starts_with("is not a service"), "{text}: {reason}");
-        }
-    }
-
-    #[test]
     fn a_url_with_tls_is_refused_by_name() {
         let error = read("", &[("KV_SERVICE_URL", "https://kv")]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "KV_SERVICE_URL: 'https://kv' cannot be checked, this build speaks http only"
+            "KV_SERVICE_URL: 'https://kv' cannot be asked, this build speaks http only"
         );
     }
 

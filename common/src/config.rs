@@ -11,6 +11,7 @@ mod error;
 mod help;
 pub mod secret;
 pub mod server;
+pub mod url;
 pub mod value;
 
 use std::borrow::Cow;

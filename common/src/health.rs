@@ -63,7 +63,8 @@ pub fn check(target: &Target, timeout: Duration) -> Result<(), HealthError> {
 
 impl Target {
     /// The same service at an address that can be connected to.
-    fn reachable(&self) -> Target {
+    #[must_use]
+    pub fn reachable(&self) -> Target {
         let host = match &self.host {
             Host::Address(address) if address.is_unspecified() => Host::Address(match address {
                 IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

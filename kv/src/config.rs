@@ -5,14 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use common::config::secret::{Secret, SecretSetting};
-use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
+use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL, MAX_BODY};
+use common::config::url::{ServiceUrl, service_url};
 use common::config::value::{self, Host};
-use common::config::{ConfigError, Invocation, Program, Setting, Subcommand, Values};
+use common::config::{ConfigError, Invocation, Program, Row, Setting, Subcommand, Values};
 use common::health::Target;
 use common::http::Limits;
 use log::LevelFilter;
 
 use crate::access::Access;
+use crate::backup::Transfer;
 use crate::store::{EtcdUrl, Fsync, Options};
 
 /// What a command line asks for.
@@ -22,6 +24,10 @@ pub enum Command {
     Serve(Box<Config>),
     /// Ask the running service whether it is well.
     Health(Target),
+    /// Write everything that a running kv keeps to a file.
+    Export(Transfer),
+    /// Have a running kv take over what is in a file.
+    Import(Transfer),
     /// Print [`PROGRAM`]'s help.
     Help,
     /// Print [`PROGRAM`]'s version.
@@ -66,6 +72,10 @@ pub enum Action {
     Serve,
     /// Ask the running service whether it is well.
     Health,
+    /// Write everything that a running kv keeps to a file.
+    Export,
+    /// Have a running kv take over what is in a file.
+    Import,
 }
 
 const PORT: Setting<u16> = server::port("8000");
@@ -100,6 +110,15 @@ const CACHE_SIZE: Setting<usize> = Setting {
 const KV_READ_TOKEN: SecretSetting =
     SecretSetting::new("KV_READ_TOKEN", "KV_READ_TOKEN_FILE", "token for GET and HEAD");
 
+const KV_URL: Setting<Option<ServiceUrl>> =
+    Setting { name: "KV_URL", default: "none", help: "in place of --host, --port", parse: kv_url };
+
+const FILE: Setting<Option<PathBuf>> =
+    Setting { name: "FILE", default: "-", help: "the file; - is stdin, stdout", parse: file };
+
+/// Which kv a transfer is with, and the file.
+const TRANSFER: &[Row] = &[KV_URL.row(), PORT.row(), HOST.row(), FILE.row()];
+
 /// The command line of `kv`.
 pub const PROGRAM: Program<Action> = Program {
     name: env!("CARGO_PKG_NAME"),
@@ -119,21 +138,37 @@ pub const PROGRAM: Program<Action> = Program {
             LIMITS,
         ],
     },
-    subcommands: &[Subcommand {
-        action: Action::Health,
-        name: "health",
-        help: "ask the running service (--port, --host)",
-        settings: &[&[PORT.row(), HOST.row()]],
-    }],
+    subcommands: &[
+        Subcommand {
+            action: Action::Health,
+            name: "health",
+            help: "ask the running service (--port, --host)",
+            settings: &[&[PORT.row(), HOST.row()]],
+        },
+        Subcommand {
+            action: Action::Export,
+            name: "export",
+            help: "write all keys to --file",
+            settings: &[TRANSFER, &KV_TOKEN.rows(), &KV_READ_TOKEN.rows()],
+        },
+        Subcommand {
+            action: Action::Import,
+            name: "import",
+            help: "take over the keys in --file",
+            settings: &[TRANSFER, &KV_TOKEN.rows(), &[MAX_BODY.row()]],
+        },
+    ],
     examples: &[
         ("kv", "serve on port 8000 of all addresses"),
         ("kv --host 127.0.0.1 --port 9000", "serve this machine alone"),
         ("MAX_BODY=4MiB LOG_LEVEL=warning kv", "set by the environment"),
         ("PORT=9000 kv health && echo well", "check a running kv"),
+        ("kv export --file kv.jsonl", "back up the running kv"),
+        ("kv import --file kv.jsonl", "restore it, or another one"),
     ],
     exit_codes: &[
-        ("0", "stopped by a signal; health: healthy"),
-        ("1", "could not start (port in use); health: not healthy"),
+        ("0", "stopped by a signal; health: healthy; export, import: all of it"),
+        ("1", "could not start (port in use), or do all that was asked"),
         ("64", "a flag, argument or setting is wrong"),
         ("130", "stopped at once by a second Ctrl-C"),
     ],
@@ -151,6 +186,16 @@ pub fn parse(
         Invocation::Version => Command::Version,
         Invocation::Run(Action::Health, values) => {
             Command::Health(Target { host: values.get(&HOST)?, port: values.get(&PORT)? })
+        }
+        Invocation::Run(Action::Export, values) => {
+            let read_token = KV_READ_TOKEN.get(&values, &read_file)?;
+            let token = read_token.or(KV_TOKEN.get(&values, &read_file)?);
+            // An export has no such line.
+            Command::Export(transfer(&values, token, usize::MAX)?)
+        }
+        Invocation::Run(Action::Import, values) => {
+            let token = KV_TOKEN.get(&values, &read_file)?;
+            Command::Import(transfer(&values, token, values.get(&MAX_BODY)?)?)
         }
         Invocation::Run(Action::Serve, values) => Command::Serve(Box::new(Config {
             host: values.get(&HOST)?,
@@ -229,6 +274,30 @@ fn fsync(text: &str) -> Result<Fsync, &'static str> {
     }
     let interval = value::timeout(text).map(Fsync::Every);
     interval.map_err(|_| "is neither 'always' nor a duration (100ms, 1s, or seconds; 1ms to 1d)")
+}
+
+fn transfer<E: Fn(&str) -> Option<OsString>>(
+    values: &Values<E>,
+    token: Option<Secret>,
+    line_bytes_max: usize,
+) -> Result<Transfer, ConfigError> {
+    let url = if let Some(url) = values.get(&KV_URL)? {
+        url.to_string()
+    } else {
+        let target = Target { host: values.get(&HOST)?, port: values.get(&PORT)? };
+        format!("http://{}", target.reachable())
+    };
+    Ok(Transfer { url, token, file: values.get(&FILE)?, line_bytes_max })
+}
+
+fn kv_url(text: &str) -> Result<Option<ServiceUrl>, &'static str> {
+    if text.eq_ignore_ascii_case("none") { Ok(None) } else { service_url(text).map(Some) }
+}
+
+/// A path, or `-` for none.
+#[allow(clippy::unnecessary_wraps, reason = "a setting's text can be refused, but not this one's")]
+fn file(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    Ok((text != "-").then(|| PathBuf::from(text)))
 }
 
 /// A size, or `none` for as much as there is.
@@ -382,6 +451,37 @@ mod tests {
         assert_eq!(read("health", &[("LOG_LEVEL", "wrong")]), target("0.0.0.0", 8000));
         assert!(read("health", &[("PORT", "wrong")]).is_err());
         assert!(read("health --log-level info", &[]).is_err());
+    }
+
+    #[test]
+    fn transfers_read_where_what_and_a_token() {
+        let transfer = |url: &str, token: &str, file: &str, line_bytes_max| Transfer {
+            url: url.to_owned(),
+            token: Secret::new(token),
+            file: (!file.is_empty()).then(|| file.into()),
+            line_bytes_max,
+        };
+        let export = |args: &str, env: &[(&str, &str)], url: &str, token: &str, file: &str| {
+            let expected = Command::Export(transfer(url, token, file, usize::MAX));
+            assert_eq!(read(&format!("export {args}"), env), Ok(expected), "{args} {env:?}");
+        };
+        let local = "http://127.0.0.1:8000";
+        export("", &[], local, "", "");
+        export("--file -", &[("FILE", "a")], local, "", "");
+        export("--file a --port 9000 --host ::", &[], "http://[::1]:9000", "", "a");
+        export("--kv-url http://kv/at/", &[("KV_TOKEN", "t")], "http://kv/at", "t", "");
+        let both = [("KV_TOKEN", "t"), ("KV_READ_TOKEN", "r"), ("KV_URL", "http://kv:1")];
+        export("", &both, "http://kv:1", "r", "");
+        let import = |args: &str, env: &[(&str, &str)], token: &str, line_bytes_max| {
+            let expected = Command::Import(transfer(local, token, "", line_bytes_max));
+            assert_eq!(read(&format!("import {args}"), env), Ok(expected), "{args} {env:?}");
+        };
+        import("", &both[..2], "t", 1 << 20);
+        import("--max-body 2MiB", &[], "", 2 << 20);
+        for wrong in ["import --kv-read-token r", "export --max-body 1", "export --workers 1"] {
+            assert!(read(wrong, &[]).is_err(), "{wrong}");
+        }
+        assert!(read("export --kv-url kv:8000", &[]).is_err());
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum ApiError<'a> {
     },
     /// The store did not take the step.
     Refused(Refused),
+    /// As many exports run as may.
+    TooManyExports,
     /// A page of another origin sends something that is not declared as JSON.
     MediaType,
 }
@@ -71,7 +73,8 @@ impl ApiError<'_> {
                 | BodyError::Syntax(_)
                 | BodyError::NotObject { .. }
                 | BodyError::Members(_)
-                | BodyError::Batch(_),
+                | BodyError::Batch(_)
+                | BodyError::Line(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::Refused(refused) | ApiError::OpRefused { refused, .. } => match refused {
                 Refused::Condition(_) => StatusCode::PRECONDITION_FAILED,
@@ -86,6 +89,7 @@ impl ApiError<'_> {
                     StatusCode::UNPROCESSABLE_ENTITY
                 }
             },
+            ApiError::TooManyExports => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -110,6 +114,7 @@ impl ApiError<'_> {
                 format!(r#"{{"detail":{{"success":false,"error":{error},"index":{index}}}}}"#)
             }
             ApiError::Refused(why) => refused(&why.to_string()),
+            ApiError::TooManyExports => refused("Too many exports at once"),
             ApiError::MediaType => {
                 refused("A request from another origin must have a JSON Content-Type")
             }
@@ -121,6 +126,7 @@ impl ApiError<'_> {
             ApiError::Refused(Refused::Condition(Some(version))) => {
                 response.header("ETag", entity_tag(*version))
             }
+            ApiError::TooManyExports => response.header("Retry-After", RETRY_AFTER_S),
             ApiError::NoSuchRoute
             | ApiError::BadKey(_)
             | ApiError::KeyNotFound(_)
@@ -134,6 +140,10 @@ impl ApiError<'_> {
         }
     }
 }
+
+/// When an export may be asked for again, in seconds: one takes seconds, and a client that waits a
+/// little does no harm.
+const RETRY_AFTER_S: &str = "10";
 
 /// The shape of this service's own errors; `json!` would sort its fields.
 fn refused(error: &str) -> String {

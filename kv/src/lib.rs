@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod answer;
+pub mod backup;
 pub mod body;
 pub mod conditions;
 pub mod config;

@@ -8,6 +8,7 @@ use common::config::secret;
 use common::health::{self, HEALTH_TIMEOUT};
 use common::logging;
 use common::text::io_error;
+use kv::backup;
 use kv::config::{self, Command, Config, PROGRAM};
 
 fn main() -> ExitCode {
@@ -16,6 +17,8 @@ fn main() -> ExitCode {
         Ok(Command::Health(target)) => {
             cli::exit(health::check(&target, HEALTH_TIMEOUT), EXIT_FAILURE)
         }
+        Ok(Command::Export(transfer)) => cli::exit(backup::export(&transfer), EXIT_FAILURE),
+        Ok(Command::Import(transfer)) => cli::exit(backup::import(&transfer), EXIT_FAILURE),
         Ok(Command::Help) => cli::print(&PROGRAM.help()),
         Ok(Command::Version) => cli::print(&format!("{}\n", PROGRAM.version_line())),
         Err(error) => cli::exit(Err(error), EXIT_USAGE),

@@ -28,6 +28,10 @@ pub enum Route<'a> {
     DeletePrefix,
     /// `POST /batch`
     Batch,
+    /// `GET /export`
+    Export,
+    /// `POST /import`
+    Import,
     /// `POST /incr/{key}`
     Increment(Key<'a>),
     /// `GET` of an API page
@@ -73,7 +77,9 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, RouteError
         "*" => return Ok(Route::Server),
         "/keys" => return list_route(method),
         "/batch" if *method == Method::POST => return Ok(Route::Batch),
-        "/batch" => return Err(RouteError::MethodNotAllowed(POST)),
+        "/import" if *method == Method::POST => return Ok(Route::Import),
+        "/batch" | "/import" => return Err(RouteError::MethodNotAllowed(POST)),
+        "/export" => Route::Export,
         "/health" => Route::Health,
         "/ready" => Route::Ready,
         "/metrics" => Route::Metrics,
@@ -164,6 +170,13 @@ mod tests {
         check("POST", "/keys", &Err(RouteError::MethodNotAllowed(LIST)));
         check("POST", "/batch", &Ok(Route::Batch));
         check("GET", "/batch", &Err(RouteError::MethodNotAllowed(POST)));
+        check("GET", "/export", &Ok(Route::Export));
+        check("HEAD", "/export", &Ok(Route::Export));
+        check("POST", "/export", &Err(RouteError::MethodNotAllowed(READ)));
+        check("GET", "/export/", &Err(RouteError::NotFound));
+        check("POST", "/import", &Ok(Route::Import));
+        check("GET", "/import", &Err(RouteError::MethodNotAllowed(POST)));
+        check("PUT", "/import", &Err(RouteError::MethodNotAllowed(POST)));
         check("POST", "/batch/", &Err(RouteError::NotFound));
         check("GET", "/keys/", &Err(RouteError::NotFound));
         check("GET", "//", &Err(RouteError::NotFound));

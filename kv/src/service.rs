@@ -8,7 +8,8 @@ use common::metrics::Metrics;
 
 use crate::access::Access;
 use crate::error::ApiError;
-use crate::handlers::{self, batch, health, incr, keys, list};
+use crate::handlers::export::{self, Exports};
+use crate::handlers::{self, batch, health, import, incr, keys, list};
 use crate::metrics::place;
 use crate::openapi::OPENAPI;
 use crate::routes::{Route, SERVER, route};
@@ -17,23 +18,24 @@ use crate::store::Store;
 /// The API pages of kv.
 const PAGE: Page = Page { title: "kv", openapi: OPENAPI };
 
-/// kv over any store.
+/// kv over any store; clones of a store share what it keeps.
 #[derive(Debug)]
 pub struct Kv<S> {
     store: S,
     access: Access,
     metrics: Arc<Metrics>,
+    exports: Exports,
 }
 
 impl<S: Store> Kv<S> {
     /// Serves what `store` keeps to those whom `access` lets in. `metrics` is what the engine counts
     /// in, with the routes of [`ROUTES`](crate::metrics::ROUTES).
     pub fn new(store: S, access: Access, metrics: Arc<Metrics>) -> Self {
-        Kv { store, access, metrics }
+        Kv { store, access, metrics, exports: Exports::default() }
     }
 }
 
-impl<S: Store> Service for Kv<S> {
+impl<S: Store + Clone> Service for Kv<S> {
     fn call(&self, request: &Request<'_>, mut reply: Reply) {
         let routed = route(&request.method, request.path);
         reply.count_as(place(&routed));
@@ -53,6 +55,8 @@ impl<S: Store> Service for Kv<S> {
             Ok(Route::List) => list::get(&self.store, request, reply),
             Ok(Route::DeletePrefix) => list::delete(&self.store, request, reply),
             Ok(Route::Batch) => batch::post(&self.store, request, reply),
+            Ok(Route::Export) => export::get(&self.store, &self.exports, request, reply),
+            Ok(Route::Import) => import::post(&self.store, request, reply),
             Ok(Route::Increment(key)) => incr::post(&self.store, &key, request, reply),
             Ok(Route::Health) => health::get(reply),
             Ok(Route::Ready) => health::ready(&self.store, reply),

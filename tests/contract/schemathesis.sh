@@ -53,6 +53,7 @@ until address=$(sed -n 's/.* listening on \([^,]*\),.*/\1/p' "$log") && [ -n "$a
 done
 
 cd "$scratch"
+export PYTHONDONTWRITEBYTECODE=1 SCHEMATHESIS_HOOKS="$root/tests/contract/hooks.py"
 "$venv/bin/schemathesis" --config-file "$root/tests/contract/schemathesis.toml" \
     run "http://$address/openapi.json" \
     --phases examples,coverage,fuzzing,stateful --checks all \

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client on a raw socket, strict about what comes back.
 //!
 //! It adds nothing to what is sent and forgives nothing in what is received: every answer has
-//! one length and one date, a body where there must be one and none where there must not, and
+//! one length, or comes in chunks, and one date, a body where there must be one and none where there must not, and
 //! nothing follows an answer but the next one.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -33,6 +33,13 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The body's bytes.
     pub body: Vec<u8>,
+}
+
+/// How an answer says where its body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Length(usize),
+    Chunks,
 }
 
 /// What decides about an answer's framing, other than itself.
@@ -116,6 +123,42 @@ impl Client {
         self.response(Asked::Head)
     }
 
+    /// A body in chunks, up to the last one (RFC 9112, section 7.1).
+    #[track_caller]
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line();
+            let length = usize::from_str_radix(&line, 16).expect("a chunk's length, and no more");
+            body.append(&mut self.take(length));
+            assert_eq!(self.take(2), b"\r\n");
+            if length == 0 {
+                return body;
+            }
+        }
+    }
+
+    /// The bytes of the next line, without its end.
+    #[track_caller]
+    fn line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.received.windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.take(end);
+                self.take(2);
+                return String::from_utf8(line).expect("UTF-8");
+            }
+            assert!(self.fill(), "closed within a line");
+        }
+    }
+
+    #[track_caller]
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.received.len() < length {
+            assert!(self.fill(), "closed {} bytes into {length}", self.received.len());
+        }
+        self.received.drain(..length).collect()
+    }
+
     /// Waits for the server to close. Nothing may come before that.
     #[track_caller]
     pub fn expect_close(&mut self) {
@@ -131,21 +174,27 @@ impl Client {
         std::mem::take(&mut self.received)
     }
 
+    /// The head of the next answer, and its length.
     #[track_caller]
-    fn response(&mut self, asked: Asked) -> Response {
-        let (mut response, head_bytes) = loop {
+    fn whole_head(&mut self) -> (Response, usize) {
+        loop {
             if let Some(parsed) = head(&self.received) {
-                break parsed;
+                return parsed;
             }
             assert!(self.fill(), "closed after {:?}", String::from_utf8_lossy(&self.received));
-        };
-        let body_bytes = response.check_framing();
-        self.received.drain(..head_bytes);
-        let body_bytes = if asked == Asked::Head { 0 } else { body_bytes };
-        while self.received.len() < body_bytes {
-            assert!(self.fill(), "closed {} bytes into {response:?}", self.received.len());
         }
-        response.body = self.received.drain(..body_bytes).collect();
+    }
+
+    #[track_caller]
+    fn response(&mut self, asked: Asked) -> Response {
+        let (mut response, head_bytes) = self.whole_head();
+        let framing = response.check_framing();
+        self.received.drain(..head_bytes);
+        response.body = match framing {
+            _ if asked == Asked::Head => Vec::new(),
+            Framing::Length(length) => self.take(length),
+            Framing::Chunks => self.chunks(),
+        };
         if response.header("Connection") == Some("close") {
             self.expect_close();
         }
@@ -238,24 +287,24 @@ impl Response {
         assert_eq!(self.text(), shape);
     }
 
-    /// The length of the body that follows, if the request was not HEAD.
+    /// How the body comes that follows, if the request was not HEAD.
     #[track_caller]
-    fn check_framing(&self) -> usize {
-        assert_eq!(self.header("Transfer-Encoding"), None);
+    fn check_framing(&self) -> Framing {
         if self.status == 100 {
             assert_eq!(self.headers, []);
-            return 0;
+            return Framing::Length(0);
         }
         assert!(self.header("Date").is_some(), "no date in {:?}", self.headers);
         let connection = self.header("Connection");
         assert!(matches!(connection, None | Some("close" | "keep-alive")), "{connection:?}");
-        match (self.status, self.header("Content-Length")) {
-            (204 | 304, length) => {
-                assert_eq!(length, None);
-                0
+        let (coding, length) = (self.header("Transfer-Encoding"), self.header("Content-Length"));
+        match (self.status, coding, length) {
+            (204 | 304, None, None) => Framing::Length(0),
+            (200, Some("chunked"), None) => Framing::Chunks,
+            (200..=203 | 205..=303 | 305.., None, Some(length)) => {
+                Framing::Length(length.parse().expect("a length"))
             }
-            (_, Some(length)) => length.parse().expect("a length"),
-            (_, None) => panic!("no length in {:?}", self.headers),
+            _ => panic!("no length, or several, in {:?}", self.headers),
         }
     }
 }

@@ -43,6 +43,23 @@ impl Log {
         found.expect("it was waited for")
     }
 
+    /// The same; none when the program ends its log before.
+    #[track_caller]
+    pub fn find(&self, text: &str) -> Option<String> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = seen.iter().find(|line| line.contains(text)).cloned();
+        let deadline = Instant::now() + DEADLINE;
+        let mut next = || match self.lines.recv_deadline(deadline) {
+            Ok(line) => {
+                seen.push(line.clone());
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no line with '{text}' in {seen:#?}"),
+        };
+        found.or_else(|| std::iter::from_fn(&mut next).find(|line| line.contains(text)))
+    }
+
     /// Shows all lines, those that came and those that come, until one is the last wanted.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut is_last: impl FnMut(&str) -> bool) {

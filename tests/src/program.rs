@@ -94,6 +94,22 @@ impl Launch {
         Server::listening(self.spawn(), Log::reading)
     }
 
+    /// Starts a server that may end before it listens.
+    #[track_caller]
+    pub fn try_start(self) -> Result<Server, Finished> {
+        let (mut child, data) = self.spawn();
+        let log = Log::reading(child.stderr.take().expect("a pipe"));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut server = Server { child, address, log: Some(log), _data: data };
+        let Some(line) = server.log().find(LISTENING) else {
+            let Stopped { code, log, .. } = server.wait();
+            let stderr = log.iter().flat_map(|line| [line, "\n"]).collect();
+            return Err(Finished { code: Some(code), stdout: String::new(), stderr });
+        };
+        server.address = address_in(&line);
+        Ok(server)
+    }
+
     /// The same, with nobody reading the log after the line that says where it listens.
     #[track_caller]
     pub fn start_with_log_unread(self) -> Server {
@@ -137,6 +153,13 @@ impl Launch {
             stdout: text(output.stdout),
             stderr: text(output.stderr),
         }
+    }
+
+    /// Starts a program that is killed before it listens; its output is not read.
+    #[track_caller]
+    pub fn begin(mut self) -> Child {
+        self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.command.spawn().expect("the program starts")
     }
 
     #[track_caller]
@@ -188,10 +211,7 @@ impl Server {
         let log = read(child.stderr.take().expect("a pipe"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut server = Server { child, address, log: Some(log), _data: data };
-        let line = server.log().wait_for(" listening on ");
-        let (_, after) = line.split_once(" listening on ").expect("it is in the line");
-        let address = after.split(',').next().unwrap_or_default();
-        server.address = address.parse().expect("an address with a port");
+        server.address = address_in(&server.log().wait_for(LISTENING));
         server
     }
 
@@ -254,6 +274,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the line that says where a server listens has before the address.
+const LISTENING: &str = " listening on ";
+
+#[track_caller]
+fn address_in(line: &str) -> SocketAddr {
+    let (_, after) = line.split_once(LISTENING).expect("it is in the line");
+    let address = after.split(',').next().unwrap_or_default();
+    address.parse().expect("an address with a port")
 }
 
 fn code(status: ExitStatus) -> i32 {

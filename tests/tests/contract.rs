@@ -206,6 +206,8 @@ fn documented_as(route: &Route<'_>) -> Option<&'static str> {
         Route::List => Some("GET /keys"),
         Route::DeletePrefix => Some("DELETE /keys"),
         Route::Batch => Some("POST /batch"),
+        Route::Export => Some("GET /export"),
+        Route::Import => Some("POST /import"),
         Route::Increment(_) => Some("POST /incr/{key}"),
         Route::Docs => Some("GET /docs"),
         Route::Redirect(_) | Route::Server => None,
@@ -444,6 +446,34 @@ fn examples_of_the_additions_are_what_is_answered() {
     check("POST", "/batch", &[], &mistyped, "/batch 422 unknownMember");
     check("POST", "/batch", &[], "{}", "/batch 422 noOps");
     check("POST", "/batch", &[], "", "/batch 422 noBody");
+}
+
+#[test]
+fn examples_of_exports_and_imports_are_what_is_answered() {
+    const EXAMPLES: &str = "content application/x-ndjson examples two value";
+    let [api, _] = apis();
+    let server = kv().start();
+    let exported = || {
+        let answer = server.get("/export");
+        let content_type = answer.header("Content-Type");
+        assert_eq!((answer.status, content_type), (200, Some("application/x-ndjson")));
+        answer.text().to_owned()
+    };
+    let check = |body: &str, status: u16, example: &str| {
+        let answer = server.connect().request("POST", "/import", &[], Some(body));
+        assert_eq!(answer.status, status, "{}", answer.text());
+        let content = format!("paths /import post responses {status} content application/json");
+        assert_same(answer.text(), api.at(&format!("{content} examples {example} value")));
+    };
+    let lines = api.at(&format!("paths /import post requestBody {EXAMPLES}"));
+    let lines = lines.as_str().expect("text");
+    let mistyped = lines.replacen("expires_at_ms\":4", "expires_at\":4", 1);
+    check(&mistyped, 422, "unknownMember");
+    check(r#"{"key":"a","value":}"#, 422, "notJson");
+    assert_eq!(exported(), "");
+    check(lines, 200, "two");
+    check(lines, 200, "again");
+    assert_eq!(exported(), *api.at(&format!("paths /export get responses 200 {EXAMPLES}")));
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_wrong_setting_is_named() {
         check_refused(program().env("WORKERS", "0"), 64, "WORKERS: '0' is not a count");
         check_refused(program().env("MAX_CONNECTIONS", "x"), 64, "MAX_CONNECTIONS: 'x' is not");
     }
-    let tls = "KV_SERVICE_URL: 'https://kv' cannot be checked";
+    let tls = "KV_SERVICE_URL: 'https://kv' cannot be asked";
     check_refused(checker().env("KV_SERVICE_URL", "https://kv"), 64, tls);
     let error = "--kv-service-url: 'kv' is not a service";
     check_refused(checker().args("--kv-service-url kv"), 64, error);

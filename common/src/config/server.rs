@@ -42,7 +42,8 @@ pub const LIMITS: &[Row] = &[
     WORKERS.row(),
 ];
 
-const MAX_BODY: Setting<usize> =
+/// `MAX_BODY`: the longest body of a request, in bytes.
+pub const MAX_BODY: Setting<usize> =
     Setting { name: "MAX_BODY", default: "1MiB", help: "size of a body", parse: value::byte_size };
 
 const MAX_CONNECTIONS: Setting<usize> = Setting {

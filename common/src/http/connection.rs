@@ -9,10 +9,13 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use http::Method;
+use rustix::net::sockopt::set_socket_linger;
 
 use super::decode::{Awaits, Decoder, Terms};
+use super::encode::Coding;
 use super::limits::Refusal;
 use super::output::{Flush, Output};
+use super::parse::Version;
 use super::{Response, encode};
 use crate::logging;
 use crate::metrics::Metrics;
@@ -30,6 +33,7 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     /// Answers on their way out.
     pub(super) out: Output,
+    pub(super) streaming: Streaming,
     /// A buffer that came back with a sent response.
     pub(super) spare: Vec<u8>,
     pub(super) exchange: Option<Exchange>,
@@ -50,7 +54,8 @@ pub(super) enum Phase {
     Calling,
     /// The handler has sent the reply while its worker looks after the connection.
     Answered,
-    /// The handler has kept the reply; whoever sends it looks after the connection.
+    /// The handler has kept the reply; whoever sends it, whole or as a stream, looks after the
+    /// connection.
     Parked,
     /// The last answer is on its way out; `linger` when the client may be sending still.
     Closing { linger: bool },
@@ -68,6 +73,26 @@ pub(super) struct Exchange {
     /// Set when the answer has been written, as is the next one.
     pub(super) status: http::StatusCode,
     pub(super) took: Duration,
+    /// Set while the answer's body is streamed.
+    pub(super) stream: Option<Stream>,
+}
+
+/// What streamed bodies ask for beyond their exchange.
+#[derive(Default)]
+pub(super) struct Streaming {
+    /// Whether the writer waits for room in the output.
+    pub(super) writer_waits: bool,
+    /// Whether closing now takes back what the client has not got, and tells it so: the only way
+    /// to show that a body is not whole whose end is that of the connection.
+    resets: bool,
+}
+
+/// An answer that is written piece by piece.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stream {
+    /// Where it counts.
+    route: usize,
+    coding: Coding,
 }
 
 /// A body's buffer that grew past this is not used again.
@@ -83,6 +108,7 @@ impl Connection {
             revisit: false,
             decoder: Decoder::default(),
             out: Output::default(),
+            streaming: Streaming::default(),
             peer_ended: false,
             spare: Vec::new(),
             exchange: None,
@@ -130,6 +156,60 @@ impl Connection {
         if let Some(mut buffer) = buffer.filter(|buffer| buffer.capacity() <= SPARE_BYTES_MAX) {
             buffer.clear();
             self.spare = buffer;
+        }
+    }
+
+    /// Appends the head of an answer whose body is streamed.
+    pub(super) fn begin_stream(&mut self, response: &Response, keep_alive: bool, route: usize) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let is_http11 = exchange.terms.version == Version::Http11;
+        exchange.terms.keep_alive &= keep_alive && is_http11;
+        exchange.status = response.status;
+        let coding = encode::stream_head(&mut self.out, response, exchange.terms, Instant::now());
+        exchange.stream = Some(Stream { route, coding });
+        if coding == Coding::UntilClose {
+            self.streaming.resets = set_socket_linger(&self.stream, Some(Duration::ZERO)).is_ok();
+        }
+    }
+
+    /// How the body that is streamed now is sent.
+    pub(super) fn stream_coding(&self) -> Option<Coding> {
+        self.exchange.as_ref()?.stream.map(|stream| stream.coding)
+    }
+
+    /// Appends a piece of the body that is streamed.
+    pub(super) fn put_piece(&mut self, piece: &[u8]) {
+        if let Some(coding) = self.stream_coding() {
+            self.out.compact();
+            encode::piece(self.out.buffer(), coding, piece);
+        }
+    }
+
+    /// Ends the body that is streamed, or leaves its end away, and counts the request.
+    pub(super) fn end_stream(&mut self, finished: bool, metrics: &Metrics) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let Some(stream) = exchange.stream.take() else { return };
+        if finished {
+            encode::end(self.out.buffer(), stream.coding);
+        }
+        exchange.terms.keep_alive &= finished;
+        exchange.took = exchange.started.elapsed();
+        metrics.answered(stream.route, &exchange.method, exchange.status, exchange.took);
+    }
+
+    /// The connection closes: a body that is streamed has come to its end.
+    pub(super) fn cut_stream(&mut self, metrics: &Metrics) {
+        if self.stream_coding().is_some() {
+            self.end_stream(false, metrics);
+            self.log_parked();
+        }
+    }
+
+    /// All of the last answer has left: closing need not take it back.
+    pub(super) fn keep_output(&mut self) {
+        if std::mem::take(&mut self.streaming.resets) {
+            // Where it fails the connection has gone.
+            let _ = set_socket_linger(&self.stream, None);
         }
     }
 

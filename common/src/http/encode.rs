@@ -1,6 +1,7 @@
 //! A response, to bytes (RFC 9112, section 4).
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
@@ -19,6 +20,30 @@ const JSON: &str = "application/json";
 /// A date has 29 characters (RFC 9110, section 5.6.7).
 const DATE_BYTES: usize = "\r\nDate: ".len() + 29 + "\r\n\r\n".len();
 
+/// How a head says where the body ends (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// After so many bytes.
+    Length(usize),
+    /// There is none.
+    Bodiless,
+    /// With the last chunk.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+}
+
+/// How the pieces of a streamed body are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// As chunks (RFC 9112, section 7.1).
+    Chunked,
+    /// As they are: the connection's end is the body's, for HTTP/1.0 knows no chunks.
+    UntilClose,
+    /// Not at all: there is no body.
+    Omitted,
+}
+
 /// Appends the response to `output`; gives back the buffer of its body, if it had one.
 pub(super) fn response(
     output: &mut Output,
@@ -28,8 +53,9 @@ pub(super) fn response(
 ) -> Option<Vec<u8>> {
     let status = response.status;
     // RFC 9110, section 8.6: neither 204 nor 304 says a length here, for neither has a body.
-    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    head(output.buffer(), &response, terms, bodiless, now);
+    let bodiless = is_bodiless(status);
+    let framing = if bodiless { Framing::Bodiless } else { Framing::Length(response.body.len()) };
+    head(output.buffer(), &response, terms, framing, now);
     if bodiless || terms.head_only {
         return response.body.into_buffer();
     }
@@ -52,7 +78,51 @@ pub(super) fn response(
     }
 }
 
-fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool, now: Instant) {
+/// Appends the head of a response whose body comes in pieces; says how they are sent.
+pub(super) fn stream_head(
+    output: &mut Output,
+    response: &Response,
+    terms: Terms,
+    now: Instant,
+) -> Coding {
+    let bodiless = is_bodiless(response.status);
+    let (framing, coding) = match terms.version {
+        _ if bodiless => (Framing::Bodiless, Coding::Omitted),
+        Version::Http11 => (Framing::Chunked, Coding::Chunked),
+        Version::Http10 => (Framing::UntilClose, Coding::UntilClose),
+    };
+    head(output.buffer(), response, terms, framing, now);
+    if terms.head_only { Coding::Omitted } else { coding }
+}
+
+/// Appends a piece of a streamed body.
+pub(super) fn piece(out: &mut Vec<u8>, coding: Coding, bytes: &[u8]) {
+    match coding {
+        // An empty chunk would be the last one.
+        Coding::Chunked if !bytes.is_empty() => {
+            // Cannot fail: the vector grows.
+            let _ = write!(out, "{:x}\r\n", bytes.len());
+            out.extend_from_slice(bytes);
+            out.extend_from_slice(b"\r\n");
+        }
+        Coding::UntilClose => out.extend_from_slice(bytes),
+        Coding::Chunked | Coding::Omitted => {}
+    }
+}
+
+/// Appends what tells the end of a streamed body.
+pub(super) fn end(out: &mut Vec<u8>, coding: Coding) {
+    match coding {
+        Coding::Chunked => out.extend_from_slice(b"0\r\n\r\n"),
+        Coding::UntilClose | Coding::Omitted => {}
+    }
+}
+
+fn is_bodiless(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, framing: Framing, now: Instant) {
     let status = response.status;
     if status == StatusCode::OK && response.content_type == Some(JSON) {
         out.extend_from_slice(JSON_FOUND);
@@ -65,9 +135,13 @@ fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, bodiless: bool, no
             field(out, "Content-Type", content_type);
         }
     }
-    if !bodiless {
-        out.extend_from_slice(b"\r\nContent-Length: ");
-        out.extend_from_slice(itoa::Buffer::new().format(response.body.len()).as_bytes());
+    match framing {
+        Framing::Length(length) => {
+            out.extend_from_slice(b"\r\nContent-Length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+        }
+        Framing::Chunked => field(out, "Transfer-Encoding", "chunked"),
+        Framing::Bodiless | Framing::UntilClose => {}
     }
     for (name, value) in &response.headers {
         match value {

@@ -11,6 +11,7 @@
 //! | `encode`, `output` | responses to bytes, and those on their way |
 //! | `connection` | what one connection holds and is doing |
 //! | `slot`, `reply` | who may move a connection on, and where it goes then |
+//! | `stream`, `sink` | answers that are too large to be built |
 //! | `worker` | the event loop and the calls of the service |
 //! | `acceptor`, `keeper` | new connections, deadlines, the graceful stop |
 //! | `bind` | the listening socket |
@@ -45,7 +46,10 @@ mod response;
 mod server;
 mod service;
 #[cfg(not(feature = "tiny_http"))]
+mod sink;
+#[cfg(not(feature = "tiny_http"))]
 mod slot;
+mod stream;
 #[cfg(feature = "tiny_http")]
 mod tiny;
 #[cfg(not(feature = "tiny_http"))]
@@ -57,9 +61,10 @@ pub use limits::{Limits, Refusal};
 #[cfg(not(feature = "tiny_http"))]
 pub use reply::Reply;
 pub use request::{Headers, Request};
-pub use response::{Body, FieldValue, Response};
+pub use response::{Body, FieldValue, Gone, Response};
 #[cfg(not(feature = "tiny_http"))]
 pub use server::{Running, Server};
 pub use service::Service;
+pub use stream::BodyWriter;
 #[cfg(feature = "tiny_http")]
 pub use tiny::{Reply, Running, Server};

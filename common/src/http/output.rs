@@ -127,6 +127,18 @@ impl Output {
         }
     }
 
+    /// Drops what has left, so that a buffer that is appended to and never empty does not grow.
+    pub(super) fn compact(&mut self) {
+        // What is moved is at most what was written since.
+        if self.sent >= self.buffer.len() - self.sent {
+            self.buffer.drain(..self.sent);
+            for shared in &mut self.shared {
+                shared.at -= self.sent;
+            }
+            self.sent = 0;
+        }
+    }
+
     /// Gives back what grew beyond use.
     pub(super) fn shrink(&mut self) {
         if self.buffer.capacity() > KEPT_BYTES_MAX {
@@ -141,6 +153,41 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    /// What is appended while the reader is slow goes where what has left was.
+    #[test]
+    fn a_buffer_that_is_never_empty_does_not_grow() {
+        const PIECE: [u8; 10_000] = [b'x'; 10_000];
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut reader = listener.accept().unwrap().0;
+        writer.set_nonblocking(true).unwrap();
+        let mut output = Output::default();
+        output.share(Bytes::from_static(&PIECE));
+        let (mut appended, mut arrived, mut rounds) = (PIECE.len(), 0, 0);
+        let mut piece = [0; PIECE.len()];
+        while rounds < 3_000 {
+            while output.len() < 3 * PIECE.len() {
+                output.compact();
+                output.buffer().extend_from_slice(&PIECE);
+                appended += PIECE.len();
+                if output.flush(&writer) == Flush::Done {
+                    continue;
+                }
+                rounds += 1;
+            }
+            arrived += reader.read(&mut piece).unwrap();
+            output.flush(&writer);
+            assert!(output.held() <= 16 * PIECE.len(), "{} bytes", output.held());
+        }
+        while let Flush::Blocked { .. } = output.flush(&writer) {
+            arrived += reader.read(&mut piece).unwrap();
+        }
+        drop(writer);
+        let mut rest = Vec::new();
+        arrived += reader.read_to_end(&mut rest).unwrap();
+        assert_eq!(arrived, appended);
+    }
 
     /// Buffers and bodies of many sizes, read slowly, arrive whole and in order.
     #[test]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Response;
+use super::sink::Sink;
 use super::slot::Slot;
+use super::{BodyWriter, Response};
 
 /// The right to answer one request, once, from any thread, now or later.
 ///
@@ -40,6 +41,16 @@ impl Reply {
     /// side of it. For replies that are kept for long.
     pub fn has_left(&self) -> bool {
         self.slot.has_left(self.generation)
+    }
+
+    /// Sends the head of an answer whose body is written piece by piece, as
+    /// [chunks](https://www.rfc-editor.org/rfc/rfc9112#section-7.1) or, to a client that speaks
+    /// HTTP/1.0, up to the end of the connection. A body that `response` has is left out.
+    #[allow(clippy::needless_pass_by_value, reason = "the other engine gives it to a thread")]
+    pub fn stream(mut self, response: Response) -> BodyWriter {
+        self.sent = true;
+        let slot = Arc::clone(&self.slot);
+        BodyWriter::new(Sink::begin(slot, self.generation, self.route, &response))
     }
 
     /// Sends the answer. Sent from within `Service::call` it leaves with the worker's next write;

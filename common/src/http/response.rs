@@ -17,6 +17,18 @@ pub struct Response {
     pub body: Body,
 }
 
+/// The client of a streamed answer has gone, or its connection was closed: nobody takes the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client has gone")
+    }
+}
+
+impl std::error::Error for Gone {}
+
 /// The value of a header field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldValue {

@@ -11,7 +11,7 @@
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::ioctl_fionread;
@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) index: u32,
     pub(super) core: Arc<Core>,
     state: Mutex<SlotState>,
+    /// The writer of a streamed body may go on: there is room, or the connection has gone.
+    pub(super) drained: Condvar,
     /// Events of this slot that came since a worker took the first of them.
     events: AtomicU32,
     /// When something is overdue, in milliseconds of the core's clock; `NEVER` without one. The
@@ -55,7 +57,14 @@ const INPUT: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFla
 impl Slot {
     pub(super) fn new(index: u32, core: Arc<Core>) -> Self {
         let state = Mutex::new(SlotState { generation: 0, connection: None });
-        Slot { index, core, state, events: AtomicU32::new(0), deadline: AtomicU64::new(NEVER) }
+        Slot {
+            index,
+            core,
+            state,
+            drained: Condvar::new(),
+            events: AtomicU32::new(0),
+            deadline: AtomicU64::new(NEVER),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, SlotState> {
@@ -97,7 +106,11 @@ impl Slot {
 
     /// Ends the connection; the slot is free for the next.
     pub(super) fn close(&self, state: &mut SlotState) {
-        if let Some(connection) = state.connection.take() {
+        if let Some(mut connection) = state.connection.take() {
+            connection.cut_stream(&self.core.metrics);
+            if connection.streaming.writer_waits {
+                self.drained.notify_all();
+            }
             self.core.buffered_change(connection.buffered, 0);
             self.set_deadline(None, false);
             drop(connection);
@@ -110,7 +123,14 @@ impl Slot {
     pub(super) fn settle(&self, state: &mut SlotState) {
         let generation = state.generation;
         let Some(connection) = &mut state.connection else { return };
-        match connection.flush() {
+        let flushed = connection.flush();
+        if connection.streaming.writer_waits
+            && connection.out.len() < self.core.limits.output_bytes_max
+        {
+            connection.streaming.writer_waits = false;
+            self.drained.notify_all();
+        }
+        match flushed {
             Flush::Done => self.flushed(state),
             Flush::Blocked { anew } if self.account(connection) => {
                 self.await_output(connection, anew, generation);
@@ -137,6 +157,7 @@ impl Slot {
                 self.revisit(connection, generation);
             }
             Phase::Closing { linger } => {
+                connection.keep_output();
                 // Closing with bytes unread would reset the connection before the answer is read.
                 let linger =
                     linger || ioctl_fionread(&connection.stream).is_ok_and(|unread| unread > 0);

@@ -285,6 +285,7 @@ impl<S: Service> Caller<'_, S> {
                 parked: None,
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 took: Duration::ZERO,
+                stream: None,
             });
         }
         let slot = Arc::clone(self.slot);

@@ -24,6 +24,7 @@
 //! depth.
 
 pub mod batch;
+pub mod lines;
 mod python_json;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 pub use batch::BatchError;
+pub use lines::LineError;
 pub use python_json::SyntaxError;
 
 /// A key and the value to store under it.
@@ -65,6 +67,8 @@ pub enum BodyError<'a> {
     Members(Vec<MemberError<'a>>),
     /// The body is JSON, but no batch.
     Batch(BatchError<'a>),
+    /// One of the body's lines is not what it should be.
+    Line(LineError<'a>),
 }
 
 /// What is wrong with one member of the body.
@@ -152,6 +156,10 @@ impl fmt::Display for Detail<'_> {
                     write!(f, r#","index":{index}"#)?;
                 }
                 f.write_char('}')
+            }
+            BodyError::Line(error) => {
+                let text = serde_json::Value::from(error.to_string());
+                write!(f, r#"{{"success":false,"error":{text},"line":{}}}"#, error.line)
             }
             BodyError::Members(errors) => {
                 for (index, MemberError { name, fault, input }) in errors.iter().enumerate() {

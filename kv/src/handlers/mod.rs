@@ -5,7 +5,9 @@
 //! step that they guard.
 
 pub mod batch;
+pub mod export;
 pub mod health;
+pub mod import;
 pub mod incr;
 pub mod keys;
 pub mod list;

@@ -11,6 +11,7 @@
 
 mod accepting;
 mod body;
+mod sink;
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -29,12 +30,14 @@ use super::decode::Terms;
 use super::limits::{HEADERS_MAX, Refusal};
 use super::output::Output;
 use super::parse::{Head, Version};
-use super::{Body, Limits, Method, Request, Response, Service, StatusCode, encode};
+use super::{Body, BodyWriter, Limits, Method, Request, Response, Service, StatusCode, encode};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::text::escaped;
 use accepting::Accepting;
 use body::BodyError;
+pub(super) use sink::Sink;
+use sink::{Ended, Piece};
 
 /// How long a connection is silent before its client is asked whether it is there.
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
@@ -56,6 +59,8 @@ pub struct Reply {
 struct Answer {
     response: Response,
     route: usize,
+    /// Where the body comes from when it is streamed.
+    pieces: Option<Receiver<Piece>>,
 }
 
 impl Reply {
@@ -80,7 +85,16 @@ impl Reply {
     /// Hands the answer to the thread that writes it.
     pub fn send(self, response: Response) {
         // There is room for one, and nobody to tell when the request has been given up.
-        let _ = self.answer.send(Answer { response, route: self.route });
+        let _ = self.answer.send(Answer { response, route: self.route, pieces: None });
+    }
+
+    /// Sends the head of an answer whose body is written piece by piece. `tiny_http` cannot close a
+    /// connection, so a body that is dropped unfinished ends in a chunk that is none; a client that
+    /// speaks HTTP/1.0 cannot tell it from a whole one.
+    pub fn stream(self, response: Response) -> BodyWriter {
+        let (sink, pieces) = Sink::new();
+        let _ = self.answer.send(Answer { response, route: self.route, pieces: Some(pieces) });
+        BodyWriter::new(sink)
     }
 }
 
@@ -206,6 +220,13 @@ impl<S: Service> Engine<S> {
             Err(error) => return self.refuse(incoming, error, started),
         };
         match called.answer.try_recv() {
+            // A worker does not wait for who writes the body.
+            Ok(answer) if answer.pieces.is_some() => {
+                let engine = Arc::clone(self);
+                let _ = spawn("stream", move || {
+                    engine.respond(incoming, called, Some(answer), started);
+                });
+            }
             Ok(answer) => self.respond(incoming, called, Some(answer), started),
             Err(TryRecvError::Disconnected) => self.respond(incoming, called, None, started),
             Err(TryRecvError::Empty) => {
@@ -254,13 +275,26 @@ impl<S: Service> Engine<S> {
         terms.keep_alive &= answer.is_some();
         let failed = || {
             self.metrics.refused(Refusal::Failed);
-            Answer { response: Refusal::Failed.response(), route: 0 }
+            Answer { response: Refusal::Failed.response(), route: 0, pieces: None }
         };
-        let Answer { response, route } = answer.unwrap_or_else(failed);
-        self.metrics.answered(route, &method, response.status, started.elapsed());
-        access(&incoming, response.status, started);
-        let out = encoded(response, terms);
-        write(&mut incoming.into_writer(), &out);
+        let Answer { response, route, pieces } = answer.unwrap_or_else(failed);
+        let status = response.status;
+        let Some(pieces) = pieces else {
+            self.metrics.answered(route, &method, status, started.elapsed());
+            access(&incoming, status, started);
+            let out = encoded(response, terms);
+            return write(&mut incoming.into_writer(), &out);
+        };
+        // The log wants what the writer takes away.
+        let path = path(&incoming).to_owned();
+        if sink::write(&mut incoming.into_writer(), &response, terms, &pieces) == Ended::Unfinished
+        {
+            self.metrics.refused(Refusal::Failed);
+        }
+        // Whoever writes on is told that nobody reads.
+        drop(pieces);
+        self.metrics.answered(route, &method, status, started.elapsed());
+        logging::access(&method, &path, status.as_u16(), micros_since(started));
     }
 
     /// Answers in the engine's own name. That the connection closes can only be said: `tiny_http`
@@ -323,9 +357,15 @@ fn version(version: &tiny_http::HTTPVersion) -> Result<Version, Refusal> {
 
 /// One line a request.
 fn access(incoming: &tiny_http::Request, status: StatusCode, started: Instant) {
-    let path = incoming.url().split('?').next().unwrap_or_default();
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    logging::access(incoming.method(), path, status.as_u16(), micros);
+    logging::access(incoming.method(), path(incoming), status.as_u16(), micros_since(started));
+}
+
+fn path(incoming: &tiny_http::Request) -> &str {
+    incoming.url().split('?').next().unwrap_or_default()
+}
+
+fn micros_since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {

@@ -6,6 +6,7 @@ use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const BODY_BYTES_MAX: usize = 64;
+const STREAM_BYTES: usize = 1 << 20;
 
 /// Answers as the path says. What is asked for later is answered when the gate's sender has gone.
 struct Paths {
@@ -17,6 +18,17 @@ impl Service for Paths {
     fn call(&self, request: &Request<'_>, reply: Reply) {
         match request.path {
             "/dropped" => drop(reply),
+            "/stream" | "/unfinished" => {
+                let is_whole = request.path == "/stream";
+                let mut body = reply.stream(Response::new(StatusCode::OK));
+                thread::spawn(move || {
+                    while body.write(&vec![b'x'; STREAM_BYTES]).is_ok() {
+                        if is_whole {
+                            return body.finish();
+                        }
+                    }
+                });
+            }
             "/panics" => panic!("as it was asked to"),
             "/later" => {
                 let gate = self.gate.clone();
@@ -139,6 +151,36 @@ fn a_reply_that_comes_later_holds_no_worker() {
     drop(started.gate);
     assert_eq!(status(&mut later), 200);
     stopping.join().unwrap();
+}
+
+/// The body that comes in chunks up to the last one.
+fn chunks(stream: &mut BufReader<TcpStream>) -> usize {
+    let mut bytes = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        let length = usize::from_str_radix(line.trim_end(), 16).unwrap();
+        stream.read_exact(&mut vec![0; length + 2]).unwrap();
+        bytes += length;
+        if length == 0 {
+            return bytes;
+        }
+    }
+}
+
+#[test]
+fn a_stream_is_whole_and_holds_no_worker() {
+    let started = start();
+    let mut endless = send(started.address, "GET /unfinished HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(status(&mut endless), 200);
+    let mut stream = send(started.address, "GET /stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(status(&mut stream), 200);
+    assert_eq!(chunks(&mut stream), STREAM_BYTES);
+    stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert_eq!(status(&mut stream), 200);
+    let mut old = send(started.address, "GET /stream HTTP/1.0\r\n\r\n");
+    assert_eq!(status(&mut old), 200);
+    assert_eq!(old.read_to_end(&mut Vec::new()).unwrap(), STREAM_BYTES);
 }
 
 /// A body that does not come takes a thread of its own, and not the one worker.

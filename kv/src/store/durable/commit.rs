@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use common::text::io_error;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::audit::audit;
 use super::directory::Directory;
 use super::group::{Group, Room};
 use super::tree::{OpenError, Tree, View, disk_error};
@@ -126,8 +127,22 @@ impl Committer {
             }
         }
         self.sync();
-        *self.shared.published() = None;
+        self.close();
+    }
+
+    /// What was refused must not come back: fjall still writes what is left in its buffers.
+    fn close(&mut self) {
+        let view = self.shared.published().take();
         self.tree = None;
+        let (Health::Suspended, Some(view)) = (&self.health, view) else { return };
+        let keep_to = view.state.version;
+        drop(view);
+        if let Err(error) = audit(&self.directory.data(), Some(keep_to)) {
+            log::error!(
+                "refused writes may come back at the next start: {}",
+                OpenError::from(error)
+            );
+        }
     }
 
     fn pause(&self) -> Duration {

@@ -111,10 +111,19 @@ impl<'a> Group<'a> {
             .filter(|(key, now)| key.starts_with(prefix) && now.stored.is_none());
         keys.extend(here.map(|(key, _)| key.clone()));
         let mut deleted = 0;
+        let mut undo: Vec<Before> = Vec::with_capacity(keys.len());
         for key in keys {
-            let live = self.find(&key)?.is_some();
-            self.set(&key, None)?;
-            deleted += usize::from(live);
+            let removed = self.find(&key).and_then(|live| Ok((live, self.set(&key, None)?)));
+            match removed {
+                Ok((live, before)) => {
+                    deleted += usize::from(live.is_some());
+                    undo.push((key, before));
+                }
+                Err(refused) => {
+                    self.put_back(undo);
+                    return Err(refused);
+                }
+            }
         }
         if deleted > 0 {
             self.took(self.next_version());
@@ -133,7 +142,13 @@ impl<'a> Group<'a> {
         let mut undo: Vec<Before> = Vec::new();
         for Imported { key, value, version, expires_at_ms } in entries {
             let name = key.as_str().as_bytes();
-            let current = self.find(name)?.map(|entry| entry.version());
+            let current = match self.find(name) {
+                Ok(current) => current.map(|entry| entry.version()),
+                Err(refused) => {
+                    self.put_back(undo);
+                    return Err(refused);
+                }
+            };
             let known = version.is_some_and(|version| current >= Some(version));
             if known || expires_at_ms.is_some_and(|at_ms| at_ms <= unix_ms) {
                 continue;
@@ -187,6 +202,9 @@ impl<'a> Group<'a> {
         let mut changes = Changes::default();
         let mut stored = Vec::new();
         let mut state = State { synced, ..self.state };
+        // Each group has a version of its own, also one that only removes what has expired: by it
+        // the audit tells what was on the disk before.
+        state.version = state.version.max(Version(self.view.state.version.0 + 1));
         for (key, Touched { stored: before, now }) in &self.touched {
             let deadline_ms = now.as_ref().map(Entry::deadline_ms);
             if let Some(before) = before.filter(|at| *at != NEVER && Some(*at) != deadline_ms) {

@@ -4,11 +4,14 @@
 //! commit thread, which answers it (see `commit`). So no worker waits for a sync.
 
 mod audit;
+#[cfg(test)]
+mod audit_tests;
 mod cache;
 mod commit;
 mod counters;
 mod directory;
 mod group;
+mod manifest;
 mod record;
 mod tree;
 

@@ -15,6 +15,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Sn
 
 use super::audit::{Audit, AuditError, Cut, audit};
 use super::directory::{Directory, DirectoryError};
+use super::manifest::{self, ManifestError};
 use super::record::{self, STATE_KEY, State};
 use crate::key::Key;
 use crate::store::entry::Entry;
@@ -55,6 +56,10 @@ pub enum OpenError {
     Io(PathBuf, io::Error),
     /// A file is damaged at this byte, with writes behind it that were acknowledged.
     Damaged(PathBuf, u64),
+    /// A file is not what it was written as.
+    Broken(PathBuf),
+    /// Two files belong together and do not fit.
+    Mismatch(PathBuf, PathBuf),
     /// The tree cannot be read, and what fjall says of it.
     Tree(PathBuf, String),
     /// There is no thread to be had.
@@ -71,11 +76,22 @@ impl Tree {
     ) -> Result<(Tree, View, Option<Cut>), OpenError> {
         directory.ensure(|path| create(path, cache_bytes))?;
         let path = directory.data();
+        manifest::check(&path)?;
         let Audit { cut, .. } = audit(&path, keep_to)?;
-        let failed = |error| OpenError::of(&path, &error);
-        let tree = open(&path, cache_bytes).map_err(failed)?;
-        let view = tree.view().map_err(|refused| OpenError::Tree(path, refused.to_string()))?;
-        Ok((tree, view, cut))
+        let opened = open(&path, cache_bytes).map_err(|error| OpenError::of(&path, &error));
+        let viewed = opened.and_then(|tree| {
+            let view = tree.view();
+            let failed = |refused: Refused| OpenError::Tree(path.clone(), refused.to_string());
+            view.map(|view| (tree, view)).map_err(failed)
+        });
+        match viewed {
+            Ok((tree, view)) => Ok((tree, view, cut)),
+            Err(error) => {
+                // fjall does not say which file it is.
+                manifest::damaged_table(&path)?;
+                Err(error)
+            }
+        }
     }
 
     /// Writes a group, so far that a crash of this process does not lose it.
@@ -257,6 +273,16 @@ impl From<AuditError> for OpenError {
     }
 }
 
+impl From<ManifestError> for OpenError {
+    fn from(error: ManifestError) -> Self {
+        match error {
+            ManifestError::Io(path, error) => OpenError::Io(path, error),
+            ManifestError::Damaged(path) => OpenError::Broken(path),
+            ManifestError::Mismatch(path, other) => OpenError::Mismatch(path, other),
+        }
+    }
+}
+
 impl std::error::Error for OpenError {}
 
 impl fmt::Display for OpenError {
@@ -270,6 +296,16 @@ impl fmt::Display for OpenError {
                 "{} is damaged at byte {at}, before writes that were acknowledged: restore a \
                  backup, or a copy of this file",
                 name(path)
+            ),
+            OpenError::Broken(path) => {
+                write!(f, "{} is damaged: restore a backup, or a copy of this file", name(path))
+            }
+            OpenError::Mismatch(path, other) => write!(
+                f,
+                "{} and {} do not fit, one of them is damaged or missing: restore a backup, or \
+                 copies of both",
+                name(path),
+                name(other)
             ),
             OpenError::Tree(path, reason) => {
                 write!(f, "the data in {} cannot be opened: {}", name(path), escaped(reason))

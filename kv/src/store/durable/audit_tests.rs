@@ -1,0 +1,156 @@
+//! Journals as fjall writes them, damaged in all ways.
+
+use std::fs;
+use std::path::PathBuf;
+
+use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use tempfile::TempDir;
+
+use super::audit::{AuditError, Cut, audit};
+use super::record::{STATE_KEY, State};
+use crate::store::Version;
+
+/// Groups with the versions 1 to 6; each knows that the one before is on the disk.
+const GROUPS: u64 = 6;
+
+struct Sample {
+    directory: TempDir,
+    journal: Vec<u8>,
+    /// Where each group begins, and where the last one ends.
+    begins: Vec<usize>,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("0.jnl");
+        {
+            let database = Database::builder(directory.path()).worker_threads(1).open().unwrap();
+            let options = KeyspaceCreateOptions::default;
+            let keyspace = database.keyspace("kv", options).unwrap();
+            for version in 1..=GROUPS {
+                let state = State {
+                    version: Version(version),
+                    synced: Version(version - 1),
+                    keys: version,
+                };
+                let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+                batch.insert(&keyspace, format!("key {version}"), "value ".repeat(100));
+                batch.insert(&keyspace, STATE_KEY, state.encode());
+                batch.commit().unwrap();
+            }
+        }
+        let mut journal = fs::read(path).unwrap();
+        let length = journal.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        journal.truncate(length);
+        let ends = memchr::memmem::find_iter(&journal, b"FJL\x03").map(|at| at + 4);
+        let begins: Vec<usize> = std::iter::once(0).chain(ends).collect();
+        assert_eq!(begins.len() as u64, GROUPS + 1);
+        Sample { directory, journal, begins }
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.directory.path().join(format!("{number}.jnl"))
+    }
+
+    /// What comes of these journals: the latest version, what was cut off, or where damage is.
+    #[track_caller]
+    fn check(&self, journals: &[Vec<u8>], keep_to: Option<u64>, expected: Expected) {
+        for (number, bytes) in journals.iter().enumerate() {
+            fs::write(self.path(number), bytes).unwrap();
+        }
+        let found = match audit(self.directory.path(), keep_to.map(Version)) {
+            Ok(audit) => {
+                let latest = audit.latest.map_or(0, |version| version.0);
+                Expected::Kept(latest, audit.cut.map(|Cut { at, bytes, .. }| (at, bytes)))
+            }
+            Err(AuditError::Damaged { path, at }) => {
+                let number = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+                Expected::Damaged(number, at)
+            }
+            Err(AuditError::Io(path, error)) => panic!("{path:?}: {error}"),
+        };
+        assert_eq!(found, expected);
+        for number in 0..journals.len() {
+            fs::remove_file(self.path(number)).unwrap();
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Expected {
+    Kept(u64, Option<(u64, u64)>),
+    /// In which journal, and at which byte.
+    Damaged(usize, u64),
+}
+
+#[test]
+fn an_unfinished_end_is_cut_off() {
+    let sample = Sample::new();
+    let Sample { journal, begins, .. } = &sample;
+    let (last, end) = (begins[5], begins[6]);
+    sample.check(&[journal.clone()], None, Expected::Kept(6, None));
+    sample.check(&[vec![]], None, Expected::Kept(0, None));
+    sample.check(&[vec![0; 3 << 20]], None, Expected::Kept(0, None));
+    let zeros = [journal.as_slice(), &[0; 3 << 20]].concat();
+    sample.check(&[zeros], None, Expected::Kept(6, None));
+    for length in last + 1..end {
+        let cut = &journal[..length];
+        let bytes = cut.iter().rposition(|byte| *byte != 0).unwrap() + 1 - last;
+        let cut_off = Expected::Kept(5, Some((last as u64, bytes as u64)));
+        sample.check(&[cut.to_vec()], None, cut_off);
+    }
+    // Bytes far behind the end, as a torn write leaves them.
+    let mut far = [journal.as_slice(), &[0; 2 << 20]].concat();
+    far.extend(b"xyz");
+    let bytes = (2 << 20) + 3;
+    sample.check(&[far], None, Expected::Kept(6, Some((end as u64, bytes))));
+}
+
+#[test]
+fn a_flipped_bit_before_synced_groups_is_damage() {
+    let sample = Sample::new();
+    let Sample { journal, begins, .. } = &sample;
+    for at in (0..journal.len()).step_by(7) {
+        let mut flipped = journal.clone();
+        flipped[at] ^= 1 << (at % 8);
+        let group = begins.iter().rposition(|begin| *begin <= at).unwrap();
+        let begin = begins[group] as u64;
+        let expected = if group as u64 + 1 == GROUPS {
+            Expected::Kept(5, Some((begin, journal.len() as u64 - begin)))
+        } else {
+            Expected::Damaged(0, begin)
+        };
+        // The sequence number is outside of the checksum; with another one the group is taken only
+        // if it is in order, and that makes no difference to what it holds.
+        if !(begins[group] + 5..begins[group] + 13).contains(&at) {
+            sample.check(&[flipped], None, expected);
+        }
+    }
+}
+
+#[test]
+fn groups_that_were_refused_are_cut_off() {
+    let sample = Sample::new();
+    let Sample { journal, begins, .. } = &sample;
+    for keep_to in 1..GROUPS {
+        let at = begins[usize::try_from(keep_to).unwrap()] as u64;
+        let cut_off = Expected::Kept(keep_to, Some((at, journal.len() as u64 - at)));
+        sample.check(&[journal.clone()], Some(keep_to), cut_off);
+    }
+    sample.check(&[journal.clone()], Some(GROUPS), Expected::Kept(6, None));
+}
+
+#[test]
+fn the_end_of_a_journal_is_whole_when_another_one_follows() {
+    let sample = Sample::new();
+    let Sample { journal, begins, .. } = &sample;
+    let (first, second) = (&journal[..begins[3]], &journal[begins[3]..]);
+    sample.check(&[first.to_vec(), second.to_vec()], None, Expected::Kept(6, None));
+    let cut = &first[..first.len() - 1];
+    let expected = Expected::Damaged(0, begins[2] as u64);
+    sample.check(&[cut.to_vec(), second.to_vec()], None, expected);
+    // Nothing of the second one has come to the disk.
+    let expected = Expected::Kept(2, Some((begins[2] as u64, (cut.len() - begins[2]) as u64)));
+    sample.check(&[cut.to_vec(), vec![0; 1000]], None, expected);
+}

@@ -1,0 +1,256 @@
+//! A full disk: writes are refused and never come back, what was acknowledged stays and can be
+//! read, and with room made it goes on without a restart.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tests::eventually;
+use tests::forgetful::{Crash, Fault, Forgetful, MountPoint, Options, Times};
+
+use crate::connection::{Answer, Connection};
+use crate::model::Model;
+use crate::{connect, kill, on, writers};
+
+/// A small file system in memory.
+struct Small {
+    at: TempDir,
+}
+
+impl Small {
+    /// None for who may not mount.
+    fn new(mebibytes: u32) -> Option<Self> {
+        let at = TempDir::new().expect("a directory");
+        let size = std::ffi::CString::new(format!("size={mebibytes}m")).expect("no NUL");
+        if let Err(error) = mount("tmpfs", at.path(), "tmpfs", MountFlags::empty(), &*size) {
+            // Nobody is there to be told that nobody can be told.
+            let _ = writeln!(io::stderr(), "SKIPPED: cannot mount a small disk: {error}");
+            return None;
+        }
+        fs::create_dir(at.path().join("data")).expect("room");
+        Some(Small { at })
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.at.path().join("data")
+    }
+
+    fn resize(&self, mebibytes: u32) {
+        let size = format!("size={mebibytes}m");
+        mount_remount(self.at.path(), MountFlags::empty(), size.as_str()).expect("it is ours");
+    }
+
+    /// Fills it by another file, but for so many bytes.
+    fn fill(&self, left: u64) {
+        let disk = rustix::fs::statvfs(self.at.path()).expect("it is mounted");
+        let free = disk.f_bavail * disk.f_frsize;
+        let file = File::create(self.at.path().join("other")).expect("room");
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - left)
+            .expect("room");
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.at.path().join("other")).expect("it is there");
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Who uses it was killed, and may not have ended.
+        let _ = unmount(self.at.path(), UnmountFlags::DETACH);
+    }
+}
+
+fn value(number: usize) -> String {
+    format!("\"{number} {}\"", "x".repeat(50_000))
+}
+
+#[track_caller]
+fn check_full(answer: &Answer) {
+    assert_eq!(answer.status, 507, "{answer:?}");
+    assert!(answer.body.contains("The disk is full"), "{answer:?}");
+}
+
+/// Stores until it is refused; how many were stored.
+#[track_caller]
+fn store_until_full(connection: &mut Connection) -> usize {
+    for number in 0.. {
+        let answer = connection.put(&format!("key/{number}"), &value(number)).expect("an answer");
+        if !answer.is_done() {
+            check_full(&answer);
+            return number;
+        }
+    }
+    unreachable!("the disk is full some time")
+}
+
+#[track_caller]
+fn check_all(connection: &mut Connection, count: usize, but: &[usize]) {
+    for number in 0..count {
+        let found = connection.find(&format!("key/{number}")).map(|(value, _)| value);
+        assert!(found == (!but.contains(&number)).then(|| value(number)), "key/{number}");
+    }
+    for number in count..count + 20 {
+        assert_eq!(connection.find(&format!("key/{number}")), None, "it was refused");
+    }
+}
+
+#[track_caller]
+fn goes_on(connection: &mut Connection, key: &str) {
+    eventually("room", || {
+        let answer = connection.put(key, "1").expect("an answer");
+        if !answer.is_done() {
+            check_full(&answer);
+        }
+        answer.is_done().then_some(())
+    });
+    let ready = eventually("readiness", || {
+        let ready = connection.ask("GET", "/ready", &[], None).expect("an answer");
+        (ready.status == 200).then_some(ready)
+    });
+    assert_eq!(ready.status, 200);
+}
+
+fn open(data: &Path) -> (tests::Server, Connection) {
+    let server = on(data).start();
+    let connection = connect(&server);
+    (server, connection)
+}
+
+#[test]
+fn a_disk_that_kv_has_filled() {
+    let Some(small) = Small::new(40) else { return };
+    let (server, mut connection) = open(&small.data());
+    let count = store_until_full(&mut connection);
+    assert!(count > 50, "{count}");
+    for number in count + 1..count + 20 {
+        check_full(&connection.put(&format!("key/{number}"), &value(number)).expect("an answer"));
+    }
+    check_all(&mut connection, count, &[]);
+    let ready = connection.ask("GET", "/ready", &[], None).expect("an answer");
+    assert_eq!(ready.status, 503, "{ready:?}");
+    assert!(ready.body.contains("the disk is full"), "{ready:?}");
+    // Killed, and started on the full disk.
+    kill(server);
+    let (server, mut connection) = open(&small.data());
+    check_all(&mut connection, count, &[]);
+    let answer = connection.ask("DELETE", "/keys/key/0", &[], None).expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    check_all(&mut connection, count, &[0]);
+
+    small.resize(80);
+    goes_on(&mut connection, "more");
+    check_all(&mut connection, count, &[0]);
+    assert_eq!(server.stop().code, 0);
+    let (_server, mut connection) = open(&small.data());
+    check_all(&mut connection, count, &[0]);
+    assert!(connection.find("more").is_some());
+}
+
+#[test]
+fn a_disk_that_somebody_else_has_filled() {
+    let Some(small) = Small::new(64) else { return };
+    let (server, mut connection) = open(&small.data());
+    for number in 0..20 {
+        let answer = connection.put(&format!("key/{number}"), &value(number)).expect("an answer");
+        assert!(answer.is_done());
+    }
+    // Little is left: for removals.
+    small.fill(1 << 20);
+    for number in 20..40 {
+        check_full(&connection.put(&format!("key/{number}"), &value(number)).expect("an answer"));
+    }
+    let answer = connection.ask("DELETE", "/keys/key/0", &[], None).expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    check_all(&mut connection, 20, &[0]);
+    small.make_room();
+    goes_on(&mut connection, "more");
+    // Nothing is left.
+    small.fill(0);
+    for number in 20..40 {
+        check_full(&connection.put(&format!("key/{number}"), &value(number)).expect("an answer"));
+    }
+    check_all(&mut connection, 20, &[0]);
+    kill(server);
+    let (server, mut connection) = open(&small.data());
+    check_all(&mut connection, 20, &[0]);
+    check_full(&connection.put("key/20", "1").expect("an answer"));
+    small.make_room();
+    goes_on(&mut connection, "most");
+    check_all(&mut connection, 20, &[0]);
+    kill(server);
+    let (_server, mut connection) = open(&small.data());
+    check_all(&mut connection, 20, &[0]);
+    assert!(connection.find("most").is_some());
+}
+
+/// Writes fail in their middle, without a warning by the free space; once room is there, what was
+/// refused must not come back, by whatever way kv ends.
+#[test]
+fn a_write_that_was_refused_does_not_come_back() {
+    for (round, heals, stops) in [(0, false, true), (1, false, false), (2, true, true)] {
+        let (disk, point) = (Forgetful::new(Options::default()), MountPoint::new());
+        let Some(_mount) = disk.mount_or_skip(&point) else { return };
+        let (server, mut connection) = open(point.path());
+        assert!(connection.put("kept", "1").expect("an answer").is_done());
+        disk.fail(Fault::Full, Times::Always);
+        check_full(&connection.put("refused", "1").expect("an answer"));
+        check_full(&connection.put("kept", "2").expect("an answer"));
+        if heals {
+            disk.heal();
+            goes_on(&mut connection, "more");
+        } else {
+            // No room by the count, so that it does not try, and room for what is in buffers.
+            disk.limit(1);
+            disk.heal();
+        }
+        assert_eq!(connection.find("refused"), None, "round {round}");
+        if stops {
+            server.stop();
+        } else {
+            kill(server);
+        }
+        disk.limit(1 << 30);
+        let (_server, mut connection) = open(point.path());
+        assert_eq!(connection.find("refused"), None, "round {round}");
+        let kept = connection.find("kept").map(|(value, _)| value);
+        assert_eq!(kept.as_deref(), Some("1"), "round {round}");
+    }
+}
+
+/// The room ends in the middle of anything among writers, comes back, and the power goes.
+#[test]
+fn a_disk_that_is_full_for_a_while() {
+    for seed in 0..2 {
+        let (disk, point) = (Forgetful::new(Options::default()), MountPoint::new());
+        let Some(mount) = disk.mount_or_skip(&point) else { return };
+        let server = on(point.path()).start();
+        let mut model = Model::default();
+        let (told, seen) = writers::run(&model, server.address, seed, 1000, |progress| {
+            let used = rustix::fs::statvfs(point.path()).expect("it is mounted");
+            let used = (used.f_blocks - used.f_bfree) * used.f_frsize;
+            for extra in [0, 100_000, 3_000_000] {
+                let refused = progress.refused();
+                if extra == 0 {
+                    disk.fail(Fault::Full, Times::Once);
+                } else {
+                    disk.limit(used + extra);
+                }
+                eventually("refusals", || (progress.refused() > refused).then_some(()));
+                disk.limit(1 << 30);
+                let done = progress.done();
+                eventually("writes", || (progress.done() > done + 200).then_some(()));
+            }
+            disk.crash(Crash::Prefix, seed);
+            server.signal(Signal::KILL);
+        });
+        server.wait();
+        drop(mount);
+        let _mount = disk.mount(point.path()).expect("it was mounted before");
+        let server = on(point.path()).start();
+        model.check(&mut connect(&server), &told, &seen);
+    }
+}

@@ -1,0 +1,91 @@
+//! SIGKILL at any moment: what was acknowledged is there, whole, and nothing else is.
+
+use std::thread;
+use std::time::Duration;
+
+use fastrand::Rng;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tests::eventually;
+
+use crate::model::Model;
+use crate::{connect, kill, on, setting, writers};
+
+/// Rounds, unless `CRASH_ROUNDS` says otherwise.
+const ROUNDS: u64 = 5;
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let data = TempDir::new().expect("a directory");
+    let seed = setting("CRASH_SEED", 0);
+    let mut rng = Rng::with_seed(seed);
+    let mut model = Model::default();
+    for round in 0..setting("CRASH_ROUNDS", ROUNDS) {
+        let server = on(data.path()).start();
+        let writes = rng.usize(..2000);
+        let (told, seen) = writers::run(&model, server.address, seed + round, writes, |_| {
+            thread::sleep(Duration::from_micros(rng.u64(..2000)));
+            server.signal(Signal::KILL);
+        });
+        server.wait();
+        let server = on(data.path()).start();
+        model.check(&mut connect(&server), &told, &seen);
+        kill(server);
+    }
+}
+
+/// A store is whole or is not there: kills in its first milliseconds leave nothing that does not
+/// start.
+#[test]
+fn a_store_survives_a_kill_while_it_is_made() {
+    let mut rng = Rng::with_seed(setting("CRASH_SEED", 0));
+    for _ in 0..setting("CRASH_ROUNDS", ROUNDS) * 2 {
+        let data = TempDir::new().expect("a directory");
+        for _ in 0..3 {
+            let mut child = on(data.path()).begin();
+            thread::sleep(Duration::from_micros(rng.u64(..30_000)));
+            child.kill().expect("it is there");
+            child.wait().expect("it has ended");
+        }
+        let server = on(data.path()).start();
+        assert!(connect(&server).put("a", "1").expect("an answer").is_done());
+    }
+}
+
+/// Nothing is synced before the stop, and it syncs everything: this is seen on the file system that
+/// forgets, too.
+#[test]
+fn a_stop_under_load_keeps_everything() {
+    let data = TempDir::new().expect("a directory");
+    let server = on(data.path()).env("FSYNC", "1h").start();
+    let mut model = Model::default();
+    let (told, seen) = writers::run(&model, server.address, 7, 2000, |_| {
+        server.signal(Signal::TERM);
+    });
+    let stopped = server.wait();
+    assert_eq!(stopped.code, 0, "{:#?}", stopped.log);
+    let server = on(data.path()).start();
+    model.check(&mut connect(&server), &told, &seen);
+}
+
+#[test]
+fn a_key_expires_by_the_clock_also_over_a_restart() {
+    let data = TempDir::new().expect("a directory");
+    let server = on(data.path()).start();
+    let mut connection = connect(&server);
+    for target in ["/keys/short?raw&ttl=500ms", "/keys/long?raw&ttl=1h"] {
+        assert!(connection.ask("PUT", target, &[], Some("1")).expect("an answer").is_done());
+    }
+    let left = connection.get("long").expect("an answer").ttl_ms.expect("it expires");
+    kill(server);
+    let server = on(data.path()).start();
+    let mut connection = connect(&server);
+    let left_now = connection.get("long").expect("an answer").ttl_ms.expect("it expires");
+    assert!(left_now <= left && left_now > left - 60_000, "{left_now} of {left}");
+    eventually("end of a key", || connection.find("short").is_none().then_some(()));
+    let page = connection.ask("GET", "/keys", &[], None).expect("an answer");
+    assert!(page.body.contains(r#""keys":["long"]"#), "{page:?}");
+    kill(server);
+    let server = on(data.path()).start();
+    assert_eq!(connect(&server).find("short"), None);
+}

@@ -1,0 +1,88 @@
+//! A disk that fails: nothing is acknowledged any more, what was acknowledged can be read, and the
+//! next start has all of it.
+
+use rustix::process::Signal;
+use tests::forgetful::{Crash, Fault, Forgetful, MountPoint, Options, Times};
+
+use crate::connection::Connection;
+use crate::model::Model;
+use crate::{connect, kill, on, writers};
+
+#[track_caller]
+fn check_read_only(connection: &mut Connection, reason: &str) {
+    for _ in 0..3 {
+        let answer = connection.put("refused", "1").expect("an answer");
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.body.contains(reason), "{answer:?}");
+        assert_eq!(connection.find("refused"), None);
+    }
+    let ready = connection.ask("GET", "/ready", &[], None).expect("an answer");
+    assert_eq!(ready.status, 503, "{ready:?}");
+    assert!(ready.body.contains(reason), "{ready:?}");
+    for target in ["/keys/kept", "/keys?prefix=kept", "/incr/kept"] {
+        let method = if target.starts_with("/incr") { "POST" } else { "DELETE" };
+        let answer = connection.ask(method, target, &[], None).expect("an answer");
+        assert_eq!(answer.status, 503, "{method} {target}: {answer:?}");
+    }
+    assert_eq!(connection.find("kept").map(|(value, _)| value).as_deref(), Some("1"));
+    let page = connection.ask("GET", "/keys", &[], None).expect("an answer");
+    assert!(page.body.contains(r#""keys":["kept"]"#), "{page:?}");
+    let health = connection.ask("GET", "/health", &[], None).expect("an answer");
+    assert_eq!(health.status, 200);
+}
+
+#[test]
+fn after_an_error_nothing_is_acknowledged_before_a_restart() {
+    for (fault, times, reason) in [
+        (Fault::Sync, Times::Once, "the disk did not keep what was written"),
+        (Fault::Sync, Times::Always, "the disk did not keep what was written"),
+        (Fault::Write, Times::Once, "a write failed"),
+        (Fault::Write, Times::Always, "a write failed"),
+    ] {
+        let (disk, point) = (Forgetful::new(Options::default()), MountPoint::new());
+        let Some(mount) = disk.mount_or_skip(&point) else { return };
+        let server = on(point.path()).start();
+        let mut connection = connect(&server);
+        assert!(connection.put("kept", "1").expect("an answer").is_done());
+        disk.fail(fault, times);
+        let answer = connection.put("refused", "0").expect("an answer");
+        assert_eq!(answer.status, 503, "{fault:?}: {answer:?}");
+        assert_eq!(connection.find("refused"), None);
+        disk.heal();
+        check_read_only(&mut connection, reason);
+        if times == Times::Once {
+            kill(server);
+        } else {
+            server.stop();
+        }
+        drop(mount);
+        disk.crash(Crash::Forget, 0);
+        let _mount = disk.mount(point.path()).expect("it was mounted before");
+        let server = on(point.path()).start();
+        let mut connection = connect(&server);
+        assert_eq!(connection.find("kept").map(|(value, _)| value).as_deref(), Some("1"));
+        assert!(connection.put("refused", "2").expect("an answer").is_done());
+    }
+}
+
+#[test]
+fn an_error_among_writers_takes_nothing_back() {
+    for (seed, fault) in [Fault::Sync, Fault::Write].into_iter().enumerate() {
+        let (disk, point) = (Forgetful::new(Options::default()), MountPoint::new());
+        let Some(mount) = disk.mount_or_skip(&point) else { return };
+        let server = on(point.path()).start();
+        let mut model = Model::default();
+        let (told, seen) = writers::run(&model, server.address, seed as u64, 500, |_| {
+            disk.fail(fault, Times::Once);
+            // By a sync, a write, or the background's, which heals.
+            server.log().wait_for(" failed, and n");
+            server.signal(Signal::KILL);
+        });
+        server.wait();
+        drop(mount);
+        disk.crash(Crash::Forget, 0);
+        let _mount = disk.mount(point.path()).expect("it was mounted before");
+        let server = on(point.path()).start();
+        model.check(&mut connect(&server), &told, &seen);
+    }
+}
