@@ -2,7 +2,7 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak crash check coverage bench clean
+.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak crash check coverage bench bench-etcd clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,10 @@ coverage: ## Measure which lines the tests reach
 bench: ## Measure kv beside its peers, some ten minutes; BENCH_QUICK=1 for one
 	@tests/bench/bench.py
 	@tests/bench/durable.py
+	@tests/bench/etcd.py
+
+bench-etcd: ## Measure kv over etcd beside etcd's own gateway, two minutes
+	@exec tests/bench/etcd.py
 
 clean: ## Remove what was built: target, coverage, containers, images
 	rm -rf target coverage

@@ -15,7 +15,7 @@ use log::LevelFilter;
 
 use crate::access::Access;
 use crate::backup::Transfer;
-use crate::store::{Fsync, Options};
+use crate::store::{EtcdUrl, Fsync, Options};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub enum StoreChoice {
     },
     /// On a disk.
     Durable(Options),
+    /// In a cluster of etcd.
+    Etcd(EtcdUrl),
 }
 
 /// What `PROGRAM` can be told to do.
@@ -80,6 +82,9 @@ const PORT: Setting<u16> = server::port("8000");
 
 const MAX_MEMORY: Setting<usize> =
     Setting { name: "MAX_MEMORY", default: "none", help: "for keys and values", parse: max_memory };
+
+const STORE: SecretSetting =
+    SecretSetting::new("STORE", "STORE_FILE", "memory, durable, etcd://host:2379");
 
 const DATA_DIR: Setting<Option<PathBuf>> = Setting {
     name: "DATA_DIR",
@@ -127,6 +132,7 @@ pub const PROGRAM: Program<Action> = Program {
             &[PORT.row(), HOST.row(), LOG_LEVEL.row()],
             &KV_TOKEN.rows(),
             &KV_READ_TOKEN.rows(),
+            &STORE.rows(),
             &[MAX_MEMORY.row()],
             &[DATA_DIR.row(), FSYNC.row(), CACHE_SIZE.row()],
             LIMITS,
@@ -200,7 +206,7 @@ pub fn parse(
             port: values.get(&PORT)?,
             log_level: values.get(&LOG_LEVEL)?,
             limits: server::limits(&values)?,
-            store: store(&values)?,
+            store: store(&values, &read_file)?,
             access: Access {
                 token: KV_TOKEN.get(&values, &read_file)?,
                 read_token: KV_READ_TOKEN.get(&values, &read_file)?,
@@ -209,14 +215,45 @@ pub fn parse(
     })
 }
 
-fn store<E>(values: &Values<E>) -> Result<StoreChoice, ConfigError>
+fn store<E>(
+    values: &Values<E>,
+    read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
+) -> Result<StoreChoice, ConfigError>
 where
     E: Fn(&str) -> Option<OsString>,
 {
-    let Some(directory) = values.get(&DATA_DIR)? else {
-        values.needs(&[FSYNC.row(), CACHE_SIZE.row()], DATA_DIR.row())?;
-        return Ok(StoreChoice::Memory { bytes_max: values.get(&MAX_MEMORY)? });
-    };
+    // A URL may hold a password.
+    let store = STORE.get(values, read_file)?;
+    let directory = values.get(&DATA_DIR)?;
+    match (store.as_ref().map(Secret::expose), directory) {
+        (None | Some("memory"), None) => memory(values),
+        (None | Some("durable"), Some(directory)) => durable(values, directory),
+        (Some("durable"), None) => Err(STORE.refused(values, "needs DATA_DIR")),
+        (Some(_), Some(_)) => Err(STORE.refused(values, "cannot be given together with DATA_DIR")),
+        (Some(url), None) => {
+            let url = EtcdUrl::parse(url).map_err(|error| STORE.refused(values, error.reason()))?;
+            values.needs(&[FSYNC.row(), CACHE_SIZE.row()], DATA_DIR.row())?;
+            if values.get(&MAX_MEMORY)? == usize::MAX {
+                Ok(StoreChoice::Etcd(url))
+            } else {
+                Err(STORE.refused(values, "cannot be given together with MAX_MEMORY"))
+            }
+        }
+    }
+}
+
+fn memory<E>(values: &Values<E>) -> Result<StoreChoice, ConfigError>
+where
+    E: Fn(&str) -> Option<OsString>,
+{
+    values.needs(&[FSYNC.row(), CACHE_SIZE.row()], DATA_DIR.row())?;
+    Ok(StoreChoice::Memory { bytes_max: values.get(&MAX_MEMORY)? })
+}
+
+fn durable<E>(values: &Values<E>, directory: PathBuf) -> Result<StoreChoice, ConfigError>
+where
+    E: Fn(&str) -> Option<OsString>,
+{
     values.excludes(DATA_DIR.row(), MAX_MEMORY.row())?;
     Ok(StoreChoice::Durable(Options {
         directory,
@@ -363,12 +400,45 @@ mod tests {
         let small = on_disk(|options| options.cache_bytes = 1 << 20);
         check("--cache-size 1MiB", &[("DATA_DIR", "/data")], small);
         check("--data-dir none", &[("DATA_DIR", "/data")], |_| {});
+        check("--store durable --data-dir /data", &[], on_disk(|_| {}));
         for (args, error) in [
             ("--fsync 1s", "--fsync needs DATA_DIR"),
             ("--cache-size 1MiB", "--cache-size needs DATA_DIR"),
             (
                 "--data-dir /data --max-memory 1MiB",
                 "--data-dir and --max-memory cannot be given together",
+            ),
+        ] {
+            assert_eq!(read(args, &[]).unwrap_err().to_string(), error);
+        }
+    }
+
+    #[test]
+    fn the_store_has_a_name_or_a_url() {
+        let etcd = |url: &str| {
+            let url = EtcdUrl::parse(url).unwrap();
+            move |config: &mut Config| config.store = StoreChoice::Etcd(url)
+        };
+        check("--store memory", &[("STORE", "durable")], |_| {});
+        check("--store etcd://a,b:1/c", &[], etcd("etcd://a,b:1/c"));
+        check("", &[("STORE", "etcd://me:pw@a")], etcd("etcd://me:pw@a"));
+        // The file of this test holds its name.
+        check("--store-file etcd://a", &[], etcd("etcd://a"));
+        for (args, error) in [
+            ("--store disk", "--store: does not begin with etcd://, nor is memory or durable"),
+            (
+                "--store etcd://me:s3@a,",
+                "--store: names no host between two commas, or more than 16",
+            ),
+            ("--store durable", "--store: needs DATA_DIR"),
+            ("--store etcd://a --fsync 1s", "--fsync needs DATA_DIR"),
+            (
+                "--store-file etcd://a --data-dir b",
+                "--store-file: cannot be given together with DATA_DIR",
+            ),
+            (
+                "--store etcd://a --max-memory 1MiB",
+                "--store: cannot be given together with MAX_MEMORY",
             ),
         ] {
             assert_eq!(read(args, &[]).unwrap_err().to_string(), error);

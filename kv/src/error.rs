@@ -80,9 +80,14 @@ impl ApiError<'_> {
                 Refused::Condition(_) => StatusCode::PRECONDITION_FAILED,
                 Refused::NotAnInteger | Refused::Overflow => StatusCode::CONFLICT,
                 Refused::Full(_) | Refused::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-                Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Refused::Unavailable(_) | Refused::MayHaveHappened(_) => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+                Refused::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 Refused::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
-                Refused::ReadsTooMuch(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                Refused::ReadsTooMuch(_) | Refused::TooManyOps(_) => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
             },
             ApiError::TooManyExports => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

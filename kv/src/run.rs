@@ -9,7 +9,7 @@ use crate::access::Access;
 use crate::config::{Config, PROGRAM, StoreChoice};
 use crate::metrics::ROUTES;
 use crate::service::Kv;
-use crate::store::{Durable, Memory, Options, Store};
+use crate::store::{Durable, Etcd, Memory, Options, Store};
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
@@ -28,6 +28,11 @@ pub fn run(config: &Config) -> Result<(), RunError> {
             let Options { directory, fsync, .. } = options;
             let keys = store.stats().keys;
             log::info!("{} holds {keys} keys, fsync {fsync}", directory.display());
+            serve(listening, config, &store, metrics)
+        }
+        StoreChoice::Etcd(url) => {
+            let store = Etcd::start(url).map_err(|error| RunError::Open(error.to_string()))?;
+            log::info!("keys are under '{}' in etcd at {}", url.prefix, url.nodes.join(", "));
             serve(listening, config, &store, metrics)
         }
     }

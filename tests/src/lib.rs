@@ -6,10 +6,12 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a harness reports by panicking, in the test")]
 
+mod alternate;
 mod binaries;
 mod bystander;
 mod cases;
 mod client;
+mod etcd;
 pub mod forgetful;
 mod json;
 mod log;
@@ -19,10 +21,12 @@ mod stores;
 
 use std::time::{Duration, Instant};
 
+pub use alternate::Alternate;
 pub use binaries::kv as kv_path;
 pub use bystander::Bystander;
 pub use cases::{Case, Recorded, golden, recorded};
 pub use client::{Client, Response, connect, request};
+pub use etcd::{EtcdCluster, EtcdNode, has_etcd};
 pub use json::Json;
 pub use log::Log;
 pub use process::{Process, raise_descriptors};

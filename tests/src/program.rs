@@ -56,6 +56,10 @@ impl Launch {
         self.data = Some(data);
     }
 
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.command.env(name, value);
+    }
+
     /// With this variable in its environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {

@@ -5,7 +5,7 @@
 use std::sync::Barrier;
 use std::thread;
 
-use tests::{Client, Response, Server, kv};
+use tests::{Client, Response, Server, Store, current, kv};
 
 tests::on_every_store! {
     versions_grow_with_every_write,
@@ -202,13 +202,14 @@ fn of_many_creators_one_wins() {
 
 fn a_chain_of_compare_and_set_loses_nothing() {
     const CLIENTS: usize = 8;
-    const STEPS_EACH: usize = 1250;
+    // Each step is two requests over a network and a disk there, and most of them come too late.
+    let steps_each = if current() == Store::Etcd { 50 } else { 1250 };
     let server = kv().start();
     put(&mut server.connect(), "/keys/chain?raw", "0");
     let run = || {
         let mut client = server.connect();
         let mut done = 0;
-        while done < STEPS_EACH {
+        while done < steps_each {
             let read = client.request("GET", "/keys/chain?raw", &[], None);
             let next = read.text().parse::<usize>().unwrap() + 1;
             let fields = [("If-Match", read.header("ETag").unwrap())];
@@ -223,5 +224,5 @@ fn a_chain_of_compare_and_set_loses_nothing() {
         }
     });
     let last = server.get("/keys/chain?raw");
-    assert_eq!(last.text(), (CLIENTS * STEPS_EACH).to_string());
+    assert_eq!(last.text(), (CLIENTS * steps_each).to_string());
 }

@@ -290,7 +290,7 @@ fn waiting_is_cheap() {
     let now = server.process();
     let resident = now.resident_kib() - resident_before;
     assert!(resident < KIB_MAX, "{resident} KiB");
-    assert_eq!(now.threads(), threads_before);
+    assert!(now.threads() <= threads_before, "{} threads", now.threads());
     put(&server, "k7", "1");
     for client in &mut clients[7] {
         client.read().assert_json(200, r#"{"success":true,"key":"k7","value":1}"#);

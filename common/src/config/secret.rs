@@ -11,7 +11,7 @@ use std::path::Path;
 
 use subtle::ConstantTimeEq;
 
-use super::{ConfigError, Row, Values};
+use super::{ConfigError, Origin, Row, Values};
 use crate::text::io_error;
 
 /// A token: visible ASCII, so that it can stand in a header field.
@@ -77,6 +77,16 @@ impl SecretSetting {
     /// Both in a program's tables.
     pub const fn rows(&self) -> [Row; 2] {
         [self.text, self.file]
+    }
+
+    /// The refusal of a token that was set and means nothing to the program.
+    pub fn refused<E>(&self, values: &Values<E>, reason: &'static str) -> ConfigError
+    where
+        E: Fn(&str) -> Option<OsString>,
+    {
+        let given = values.given(self.text).or_else(|| values.given(self.file));
+        let origin = given.map_or(Origin::Variable(self.text.name), |(_, origin)| origin);
+        ConfigError::RefusedSecret { origin, reason }
     }
 
     /// The token as it was set, if it was. `read_file` is asked for the file.

@@ -15,6 +15,7 @@
 
 mod durable;
 mod entry;
+mod etcd;
 mod keeper;
 mod memory;
 mod step;
@@ -30,6 +31,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 pub use durable::{Durable, Fsync, OpenError, Options, Statistics};
+pub use etcd::{Etcd, EtcdUrl, Login, SCHEME, StartError, UrlError};
 pub use memory::Memory;
 
 use crate::key::Key;
@@ -97,6 +99,12 @@ pub enum Refused {
     DiskFull,
     /// The store cannot do this now, and why.
     Unavailable(Arc<str>),
+    /// Whether this has happened, or will, is not known, and why.
+    MayHaveHappened(Arc<str>),
+    /// A batch has more than this many operations.
+    TooManyOps(usize),
+    /// What is to be written has more than this many bytes.
+    TooLarge(usize),
     /// What is kept under the key, or beside it, is damaged, and how that shows.
     Damaged(Arc<str>),
 }
@@ -495,6 +503,15 @@ impl fmt::Display for Refused {
                 f.write_str("The disk is full: nothing is written until it has room")
             }
             Refused::Unavailable(reason) => write!(f, "The store is not available: {reason}"),
+            Refused::MayHaveHappened(reason) => {
+                write!(f, "This may have happened, or may happen yet: {reason}")
+            }
+            Refused::TooManyOps(ops_max) => {
+                write!(f, "A batch has at most {ops_max} operations in this store")
+            }
+            Refused::TooLarge(bytes_max) => {
+                write!(f, "This store takes at most {bytes_max} bytes of keys and values at once")
+            }
             Refused::Damaged(reason) => write!(f, "The stored data is damaged: {reason}"),
         }
     }

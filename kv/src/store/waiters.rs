@@ -122,7 +122,7 @@ fn answer(key: &Key<'_>, due: Vec<Due>) {
 
 impl Wait {
     /// The answer that a key in this state gives, if it gives one before the time is over.
-    fn news(&self, looked: &Looked) -> Option<Waited> {
+    pub(super) fn news(&self, looked: &Looked) -> Option<Waited> {
         match (&self.known, looked) {
             (_, Err(refused)) => Some(Waited::Failed(refused.clone())),
             (Some(known), Ok(Some(found))) if known.contain(Some(found.version())) => None,
@@ -133,7 +133,7 @@ impl Wait {
     }
 
     /// The answer when the time is over.
-    fn end(&self, looked: &Looked) -> Waited {
+    pub(super) fn end(&self, looked: &Looked) -> Waited {
         match (self.news(looked), looked) {
             (Some(waited), _) => waited,
             (None, Ok(Some(found))) => Waited::Unchanged(found.version()),
