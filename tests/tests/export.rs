@@ -306,7 +306,7 @@ fn hold_exports(server: &Server, count: usize) -> Vec<Client> {
 fn large(write_timeout: &str) -> Server {
     let server = kv().env("MAX_BODY", "20MiB").env("WRITE_TIMEOUT", write_timeout).start();
     // etcd takes no value as large as that, and as many more.
-    let (each, bytes) = if current() == Store::Etcd { (16, 1 << 20) } else { (1, 16 << 20) };
+    let (each, bytes) = if current() == Store::Etcd { (8, 1 << 20) } else { (1, 16 << 20) };
     let value = format!("\"{}\"", "x".repeat(bytes));
     for key in ["a", "b", "c"] {
         for index in 0..each {
