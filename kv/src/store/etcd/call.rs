@@ -19,7 +19,7 @@ use super::wire::ErrorAnswer;
 /// How long a node may take to accept a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a call may take in all; an election takes one to two seconds.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of an answer; a page of a list is asked for in parts that stay far below.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of an answer's head; etcd's have some 400.

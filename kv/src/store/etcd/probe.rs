@@ -19,7 +19,7 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// The same for a node that has failed: what it costs to be back late is more.
 const PROBE_AGAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a node may take to answer one.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two counts of the keys, however often somebody asks: etcd walks through all of them.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
