@@ -13,7 +13,7 @@ use tests::forgetful::{Crash, Fault, Forgetful, MountPoint, Options, Times};
 
 use crate::connection::{Answer, Connection};
 use crate::model::Model;
-use crate::{connect, kill, on, writers};
+use crate::{connect, kill, on, setting, writers};
 
 /// A small file system in memory.
 struct Small {
@@ -102,9 +102,8 @@ fn check_all(connection: &mut Connection, count: usize, but: &[usize]) {
 fn goes_on(connection: &mut Connection, key: &str) {
     eventually("room", || {
         let answer = connection.put(key, "1").expect("an answer");
-        if !answer.is_done() {
-            check_full(&answer);
-        }
+        // 503 for what was written when the background failed, and will be cut off.
+        assert!(answer.is_done() || matches!(answer.status, 503 | 507), "{answer:?}");
         answer.is_done().then_some(())
     });
     let ready = eventually("readiness", || {
@@ -130,9 +129,6 @@ fn a_disk_that_kv_has_filled() {
         check_full(&connection.put(&format!("key/{number}"), &value(number)).expect("an answer"));
     }
     check_all(&mut connection, count, &[]);
-    let ready = connection.ask("GET", "/ready", &[], None).expect("an answer");
-    assert_eq!(ready.status, 503, "{ready:?}");
-    assert!(ready.body.contains("the disk is full"), "{ready:?}");
     // Killed, and started on the full disk.
     kill(server);
     let (server, mut connection) = open(&small.data());
@@ -165,6 +161,9 @@ fn a_disk_that_somebody_else_has_filled() {
     }
     let answer = connection.ask("DELETE", "/keys/key/0", &[], None).expect("an answer");
     assert_eq!(answer.status, 200, "{answer:?}");
+    let ready = connection.ask("GET", "/ready", &[], None).expect("an answer");
+    assert_eq!(ready.status, 503, "{ready:?}");
+    assert!(ready.body.contains("the disk is full"), "{ready:?}");
     check_all(&mut connection, 20, &[0]);
     small.make_room();
     goes_on(&mut connection, "more");
@@ -221,10 +220,12 @@ fn a_write_that_was_refused_does_not_come_back() {
     }
 }
 
-/// The room ends in the middle of anything among writers, comes back, and the power goes.
+/// The room ends in the middle of anything among writers, comes back, and the power goes. Once fjall
+/// found no room in the background between a write and its sync, that was taken for a sync that failed,
+/// and the store stayed read-only.
 #[test]
 fn a_disk_that_is_full_for_a_while() {
-    for seed in 0..2 {
+    for seed in 0..setting("CRASH_ROUNDS", 10) / 5 {
         let (disk, point) = (Forgetful::new(Options::default()), MountPoint::new());
         let Some(mount) = disk.mount_or_skip(&point) else { return };
         let server = on(point.path()).start();
@@ -241,8 +242,7 @@ fn a_disk_that_is_full_for_a_while() {
                 }
                 eventually("refusals", || (progress.refused() > refused).then_some(()));
                 disk.limit(1 << 30);
-                let done = progress.done();
-                eventually("writes", || (progress.done() > done + 200).then_some(()));
+                goes_on(&mut connect(&server), "more");
             }
             disk.crash(Crash::Prefix, seed);
             server.signal(Signal::KILL);

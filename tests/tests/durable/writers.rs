@@ -81,7 +81,7 @@ impl Progress {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Writes for which there was no room.
+    /// Writes that were refused.
     pub(crate) fn refused(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }
@@ -115,7 +115,10 @@ impl Writer {
                     progress.refused.fetch_add(1, Ordering::Relaxed);
                 }
                 // Whether it has happened is not known.
-                503 => return self.told,
+                503 => {
+                    progress.refused.fetch_add(1, Ordering::Relaxed);
+                    return self.told;
+                }
                 _ => panic!("{answer:?}"),
             }
         }

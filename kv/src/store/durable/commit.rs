@@ -258,12 +258,20 @@ impl Committer {
 
     /// Has the disk keep all that was written; false when it does not.
     fn sync(&mut self) -> bool {
-        if self.unsynced_since.take().is_none() || !self.is_writing() {
+        let Some(since) = self.unsynced_since.filter(|_| self.is_writing()) else {
             return self.is_writing();
-        }
+        };
         let Some(tree) = &self.tree else { return false };
         let started = Instant::now();
+        self.unsynced_since = None;
         if let Err(error) = tree.sync() {
+            // What happens in the background failed before, and no sync was tried.
+            if matches!(error, fjall::Error::Poisoned) {
+                log::error!("nothing is synced until the store is opened anew: {error}");
+                self.unsynced_since = Some(since);
+                self.set_health(Health::Suspended);
+                return false;
+            }
             log::error!("a sync failed, and nothing more is written before a restart: {error}");
             let reason = disk_error(&error).map_or_else(|| format!("{error:?}"), io_error);
             let reason = format!("the disk did not keep what was written ({reason})");
@@ -363,7 +371,10 @@ impl Committer {
         let (tree, view, _) = Tree::open(&self.directory, self.cache_bytes, Some(keep_to))?;
         *published = Some(Arc::new(view));
         self.tree = Some(tree);
-        self.unsynced_since = None;
+        // What was answered before a sync still waits for one; other groups were cut off.
+        if self.fsync == Fsync::Always {
+            self.unsynced_since = None;
+        }
         Ok(true)
     }
 }
