@@ -83,6 +83,7 @@ pub(super) struct Values {
     ids: HashMap<Value, u32>,
     texts: Vec<Value>,
     numbers: Vec<i64>,
+    places: HashMap<i64, u32>,
     appended: HashMap<(u32, u32), u32>,
     made_bytes: usize,
 }
@@ -194,7 +195,14 @@ impl Values {
             ids.insert(empty.clone(), ABSENT);
         }
         let texts = vec![empty.clone(), empty];
-        Values { ids, texts, numbers: Vec::new(), appended: HashMap::new(), made_bytes: 0 }
+        Values {
+            ids,
+            texts,
+            numbers: Vec::new(),
+            places: HashMap::new(),
+            appended: HashMap::new(),
+            made_bytes: 0,
+        }
     }
 
     pub(super) fn id(&mut self, text: &Value) -> u32 {
@@ -207,9 +215,12 @@ impl Values {
         id
     }
 
+    /// The place of a number, the same for the same one.
     pub(super) fn number_at(&mut self, number: i64) -> u32 {
-        self.numbers.push(number);
-        number_of(self.numbers.len() - 1)
+        *self.places.entry(number).or_insert_with(|| {
+            self.numbers.push(number);
+            number_of(self.numbers.len() - 1)
+        })
     }
 
     pub(super) fn count(&self) -> usize {

@@ -398,8 +398,12 @@ impl<'a> Search<'a> {
                 };
                 let mut links = LinksUp { links: &self.links, at: parent };
                 let has_been = frame_state == Some(after) || links.any(|link| link.state == after);
-                let matters = last
-                    .is_none_or(|(before, last)| depends_on(step, before, last, &mut self.values));
+                let matters = last.is_none_or(|(before, last)| {
+                    // Of sums one after the other, one order will do.
+                    let is_sum = matches!((step.effect, last), (Effect::Add(_), Effect::Add(_)));
+                    let is_in_order = || self.links[parent as usize].pool as usize <= at;
+                    is_sum && is_in_order() || depends_on(step, before, last, &mut self.values)
+                });
                 if has_been || !matters {
                     continue;
                 }
