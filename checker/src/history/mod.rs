@@ -7,6 +7,7 @@ mod budget;
 mod check;
 mod counts;
 mod draft;
+pub mod format;
 mod model;
 mod nogoods;
 pub mod operation;

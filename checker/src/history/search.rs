@@ -113,8 +113,7 @@ const TICKS: u32 = 128;
 pub(super) fn search(problem: Problem, pruning: Pruning, budget: &Budget) -> Result<Found, Reason> {
     let initial = problem.initial;
     // Texts that are made without end would be no help, and a longest order has to be one.
-    let is_relaxed =
-        pruning == Pruning::On && !problem.optional.is_empty() && !problem.is_dynamic;
+    let is_relaxed = pruning == Pruning::On && !problem.optional.is_empty() && !problem.is_dynamic;
     let mut search = Search::new(problem, pruning, budget);
     search.is_relaxed = is_relaxed;
     search.check_limits()?;
