@@ -4,16 +4,19 @@ use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use common::config::secret::Secret;
 use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
-use common::config::value::Host;
+use common::config::value::{self, Host};
 use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
 use common::health::Target;
 use common::http::Limits;
 use http::Uri;
 use http::uri::Scheme;
 use log::LevelFilter;
+
+use crate::history::format::{Format, Model};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Command {
     Serve(Config),
     /// Ask the running service whether it is well.
     Health(Target),
+    /// Judge recorded histories.
+    History(History),
     /// Print [`PROGRAM`]'s help.
     Help,
     /// Print [`PROGRAM`]'s version.
@@ -45,6 +50,27 @@ pub struct Config {
     pub limits: Limits,
 }
 
+/// Which histories are judged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// The files.
+    pub files: Vec<OsString>,
+    /// Which operations they may have.
+    pub model: Model,
+    /// How they are written; `None`: as each looks.
+    pub format: Option<Format>,
+    /// What every key holds at first; `None` is absent.
+    pub initial: Option<String>,
+    /// How long a file may take.
+    pub timeout: Duration,
+    /// How many bytes a file may take.
+    pub memory_bytes_max: usize,
+    /// How many keys are searched at a time.
+    pub threads: usize,
+    /// How many operations of a counter-example are shown.
+    pub explained_max: usize,
+}
+
 /// What `PROGRAM` can be told to do.
 #[derive(Debug, Clone, Copy)]
 pub enum Action {
@@ -52,6 +78,8 @@ pub enum Action {
     Serve,
     /// Ask the running service whether it is well.
     Health,
+    /// Judge recorded histories.
+    History,
 }
 
 const PORT: Setting<u16> = server::port("8001");
@@ -71,22 +99,43 @@ pub const PROGRAM: Program<Action> = Program {
             &[LOG_LEVEL.row()],
             LIMITS,
         ],
+        argument: None,
     },
-    subcommands: &[Subcommand {
-        action: Action::Health,
-        name: "health",
-        help: "ask the running service (--port, --host)",
-        settings: &[&[PORT.row(), HOST.row()]],
-    }],
+    subcommands: &[
+        Subcommand {
+            action: Action::Health,
+            name: "health",
+            help: "ask the running service (--port, --host)",
+            settings: &[&[PORT.row(), HOST.row()]],
+            argument: None,
+        },
+        Subcommand {
+            action: Action::History,
+            name: "history",
+            help: "say which records are linearizable",
+            settings: &[&[
+                MODEL.row(),
+                FORMAT.row(),
+                INITIAL.row(),
+                TIMEOUT.row(),
+                MEMORY_MAX.row(),
+                THREADS.row(),
+                EXPLAIN.row(),
+            ]],
+            argument: Some("FILE"),
+        },
+    ],
     examples: &[
         ("checker", "serve on all addresses"),
         ("checker --kv-service-url http://127.0.0.1:8000", "check that kv"),
         ("PORT=9001 checker health && echo well", "check a running checker"),
+        ("checker history etcd.log", "judge what Jepsen recorded"),
     ],
     exit_codes: &[
-        ("0", "stopped by a signal; health: healthy"),
-        ("1", "could not start (port in use); health: not healthy"),
-        ("64", "a flag, argument or setting is wrong"),
+        ("0", "stopped by a signal; health: healthy; history: all linearizable"),
+        ("1", "could not start (port in use); health: not healthy; history: one is not"),
+        ("2", "history: one is unknown, and none is not linearizable"),
+        ("64", "a flag, argument or setting is wrong; history: a file cannot be read"),
         ("130", "stopped at once by a second Ctrl-C"),
     ],
 };
@@ -96,6 +145,41 @@ const KV_SERVICE_URL: Setting<ServiceUrl> = Setting {
     default: "http://kv-service:8000",
     help: "target",
     parse: service_url,
+};
+
+const MODEL: Setting<Model> = Setting {
+    name: "MODEL",
+    default: "any",
+    help: "any, register, cas-register, kv",
+    parse: model,
+};
+const FORMAT: Setting<Option<Format>> = Setting {
+    name: "FORMAT",
+    default: "auto",
+    help: "auto, jsonl, jepsen-log, edn",
+    parse: format,
+};
+const INITIAL: Setting<Option<String>> = Setting {
+    name: "INITIAL",
+    default: "",
+    help: "value of a key at first, else absent",
+    parse: initial,
+};
+const TIMEOUT: Setting<Duration> =
+    Setting { name: "TIMEOUT", default: "60s", help: "time for a file", parse: value::timeout };
+const MEMORY_MAX: Setting<usize> = Setting {
+    name: "MEMORY_MAX",
+    default: "1GiB",
+    help: "memory for a file",
+    parse: value::byte_size,
+};
+const THREADS: Setting<usize> =
+    Setting { name: "THREADS", default: "cores", help: "keys at a time", parse: value::workers };
+const EXPLAIN: Setting<usize> = Setting {
+    name: "EXPLAIN",
+    default: "20",
+    help: "operations of a contradiction to show",
+    parse: explained,
 };
 
 /// Where a service is: `http`, a host, and at most a port and a path. No slash ends it, so that
@@ -129,6 +213,16 @@ pub fn parse(
         Invocation::Run(Action::Health, values) => {
             Command::Health(Target { host: values.get(&HOST)?, port: values.get(&PORT)? })
         }
+        Invocation::Run(Action::History, values) => Command::History(History {
+            model: values.get(&MODEL)?,
+            format: values.get(&FORMAT)?,
+            initial: values.get(&INITIAL)?,
+            timeout: values.get(&TIMEOUT)?,
+            memory_bytes_max: values.get(&MEMORY_MAX)?,
+            threads: values.get(&THREADS)?,
+            explained_max: values.get(&EXPLAIN)?,
+            files: values.arguments,
+        }),
         Invocation::Run(Action::Serve, values) => Command::Serve(Config {
             host: values.get(&HOST)?,
             port: values.get(&PORT)?,
@@ -139,6 +233,39 @@ pub fn parse(
         }),
     })
 }
+
+fn model(text: &str) -> Result<Model, &'static str> {
+    match text {
+        "any" => Ok(Model::Any),
+        "register" => Ok(Model::Register),
+        "cas-register" => Ok(Model::CasRegister),
+        "kv" => Ok(Model::Kv),
+        _ => Err("is not a model (any, register, cas-register, kv)"),
+    }
+}
+
+fn format(text: &str) -> Result<Option<Format>, &'static str> {
+    match text {
+        "auto" => Ok(None),
+        "jsonl" => Ok(Some(Format::Jsonl)),
+        "jepsen-log" => Ok(Some(Format::JepsenLog)),
+        "edn" => Ok(Some(Format::Edn)),
+        _ => Err("is not a format (auto, jsonl, jepsen-log, edn)"),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a setting may refuse its text; this one does not")]
+fn initial(text: &str) -> Result<Option<String>, &'static str> {
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+}
+
+fn explained(text: &str) -> Result<usize, &'static str> {
+    let count = text.parse().ok().filter(|count| *count <= EXPLAINED_MAX);
+    count.ok_or("is not a count (0 to 1000)")
+}
+
+/// More than anybody reads.
+const EXPLAINED_MAX: usize = 1_000;
 
 fn service_url(text: &str) -> Result<ServiceUrl, &'static str> {
     const REFUSED: &str = "is not a service (http://host, http://host:port or http://host/path)";
@@ -286,6 +413,49 @@ mod tests {
         assert_eq!(read("health", &[("LOG_LEVEL", "wrong")]), target("0.0.0.0", 8001));
         assert!(read("health", &[("PORT", "wrong")]).is_err());
         assert!(read("health --log-level info", &[]).is_err());
+    }
+
+    #[test]
+    fn history_reads_its_files_and_settings() {
+        let expected = History {
+            files: ["a.log", "b.edn"].map(OsString::from).to_vec(),
+            model: Model::Any,
+            format: None,
+            initial: None,
+            timeout: Duration::from_secs(60),
+            memory_bytes_max: 1 << 30,
+            threads: value::workers("cores").unwrap(),
+            explained_max: 20,
+        };
+        assert_eq!(read("history a.log b.edn", &[]), Ok(Command::History(expected.clone())));
+        let args = "history --model kv a.log --format edn --initial 0 b.edn --timeout 2s \
+                    --memory-max 1MiB --threads 1 --explain 0";
+        let set = History {
+            model: Model::Kv,
+            format: Some(Format::Edn),
+            initial: Some("0".to_owned()),
+            timeout: Duration::from_secs(2),
+            memory_bytes_max: 1 << 20,
+            threads: 1,
+            explained_max: 0,
+            ..expected
+        };
+        assert_eq!(read(args, &[]), Ok(Command::History(set)));
+        for (args, error) in [
+            ("history", "history: FILE is missing, see --help"),
+            (
+                "history a --model x",
+                "--model: 'x' is not a model (any, register, cas-register, kv)",
+            ),
+            (
+                "history a --format x",
+                "--format: 'x' is not a format (auto, jsonl, jepsen-log, edn)",
+            ),
+            ("history a --explain 1001", "--explain: '1001' is not a count (0 to 1000)"),
+            ("history a --port 1", "history has no flag '--port', see --help"),
+        ] {
+            assert_eq!(read(args, &[]).unwrap_err().to_string(), error);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod history;
+pub mod judge;
 pub mod openapi;
 pub mod routes;
 mod run;

@@ -4,6 +4,7 @@ use std::env;
 use std::process::ExitCode;
 
 use checker::config::{self, Command, Config, PROGRAM};
+use checker::judge;
 use common::cli::{self, EXIT_FAILURE, EXIT_USAGE};
 use common::config::secret;
 use common::health::{self, HEALTH_TIMEOUT};
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
         Ok(Command::Health(target)) => {
             cli::exit(health::check(&target, HEALTH_TIMEOUT), EXIT_FAILURE)
         }
+        Ok(Command::History(history)) => judge::judge(&history),
         Ok(Command::Help) => cli::print(&PROGRAM.help()),
         Ok(Command::Version) => cli::print(&format!("{}\n", PROGRAM.version_line())),
         Err(error) => cli::exit(Err(error), EXIT_USAGE),

@@ -82,6 +82,8 @@ pub struct Subcommand<A: 'static> {
     pub help: &'static str,
     /// The settings that it takes, in the order of `--help`.
     pub settings: &'static [&'static [Row]],
+    /// What its arguments are, if it takes any: `FILE`. It needs one, and takes more.
+    pub argument: Option<&'static str>,
 }
 
 impl<A> Subcommand<A> {
@@ -103,6 +105,8 @@ pub enum Invocation<A, E> {
 /// The settings of one start: the flags that were given, and the environment. Without `Debug`, for
 /// a value may be a secret.
 pub struct Values<E> {
+    /// The arguments of a subcommand that takes such.
+    pub arguments: Vec<OsString>,
     flags: Vec<(String, OsString)>,
     env: E,
 }
@@ -122,6 +126,7 @@ impl<A: Copy> Program<A> {
         let mut parser = lexopt::Parser::from_args(args);
         let mut subcommand = None;
         let mut flags = Vec::new();
+        let mut arguments = Vec::new();
         while let Some(arg) = parser.next()? {
             match arg {
                 Short('h') | Long("help") => return alone(parser, "--help", Invocation::Help),
@@ -135,6 +140,9 @@ impl<A: Copy> Program<A> {
                 Value(name) if subcommand.is_none() => {
                     subcommand = Some(self.subcommand(name)?);
                 }
+                Value(value) if subcommand.is_some_and(|known| known.argument.is_some()) => {
+                    arguments.push(value);
+                }
                 Short(_) | Long(_) | Value(_) => return Err(arg.unexpected().into()),
             }
         }
@@ -146,7 +154,10 @@ impl<A: Copy> Program<A> {
                 subcommand: subcommand.name,
             });
         }
-        Ok(Invocation::Run(subcommand.action, Values { flags, env }))
+        if let (Some(argument), []) = (subcommand.argument, &*arguments) {
+            return Err(ConfigError::MissingArgument { subcommand: subcommand.name, argument });
+        }
+        Ok(Invocation::Run(subcommand.action, Values { arguments, flags, env }))
     }
 
     fn actions(&self) -> impl Iterator<Item = &Subcommand<A>> {

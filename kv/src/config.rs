@@ -77,12 +77,14 @@ pub const PROGRAM: Program<Action> = Program {
             &[MAX_MEMORY.row()],
             LIMITS,
         ],
+        argument: None,
     },
     subcommands: &[Subcommand {
         action: Action::Health,
         name: "health",
         help: "ask the running service (--port, --host)",
         settings: &[&[PORT.row(), HOST.row()]],
+        argument: None,
     }],
     examples: &[
         ("kv", "serve on port 8000 of all addresses"),

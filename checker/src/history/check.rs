@@ -3,8 +3,8 @@
 //! checking via P-compositionality", 2015).
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::budget::Budget;
@@ -52,7 +52,7 @@ pub fn check(history: &[Operation], limits: &Limits) -> Verdict {
                     Verdict::NotLinearizable(Box::new(example))
                 }
             };
-            let mut worst = worst.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut worst = worst.lock().unwrap_or_else(PoisonError::into_inner);
             if !matches!(*worst, Verdict::NotLinearizable(_)) {
                 *worst = verdict;
             }
@@ -66,7 +66,7 @@ pub fn check(history: &[Operation], limits: &Limits) -> Verdict {
         }
         work();
     });
-    worst.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+    worst.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The operations of each key; the keys with the fewest first.

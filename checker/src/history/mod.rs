@@ -15,6 +15,7 @@ mod problem;
 mod search;
 mod sequence;
 mod shrink;
+pub mod timeline;
 pub mod verdict;
 mod zones;
 

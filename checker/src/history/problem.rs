@@ -130,6 +130,8 @@ fn draw(
             drafts.push(draft);
         }
     }
+    // Records are mostly in order.
+    #[expect(clippy::stable_sort_primitive, reason = "it makes use of runs")]
     events.sort();
     for (tick, (_, event)) in (2..).zip(&events) {
         let call = &mut calls[(event & !RETURN) as usize];

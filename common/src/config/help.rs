@@ -48,7 +48,9 @@ impl<A: Copy> Program<A> {
     }
 
     fn usage(&self, action: &Subcommand<A>) -> String {
-        let words = [self.name, action.name, "[--FLAG VALUE]..."];
+        let arguments = action.argument.map(|argument| format!("{argument}..."));
+        let words =
+            [self.name, action.name, arguments.as_deref().unwrap_or(""), "[--FLAG VALUE]..."];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 enum Action {
     Serve,
     Ask,
+    Read,
 }
 
 const PORT: Setting<u16> =
@@ -25,13 +26,24 @@ const PROGRAM: Program<Action> = Program {
         name: "",
         help: "serve",
         settings: &[&[PORT.row()], &[MAX_BODY.row()]],
+        argument: None,
     },
-    subcommands: &[Subcommand {
-        action: Action::Ask,
-        name: "ask",
-        help: "ask the one that serves",
-        settings: &[&[PORT.row(), WAIT.row()]],
-    }],
+    subcommands: &[
+        Subcommand {
+            action: Action::Ask,
+            name: "ask",
+            help: "ask the one that serves",
+            settings: &[&[PORT.row(), WAIT.row()]],
+            argument: None,
+        },
+        Subcommand {
+            action: Action::Read,
+            name: "read",
+            help: "read files",
+            settings: &[&[PORT.row()]],
+            argument: Some("FILE"),
+        },
+    ],
     examples: &[("toy --port 1", "serve there")],
     exit_codes: &[("0", "done")],
 };
@@ -97,6 +109,25 @@ fn a_refused_value_is_named_with_its_origin() {
 }
 
 #[test]
+fn arguments_stand_among_the_flags() {
+    let arguments = |args: &[&str]| {
+        let args = args.iter().map(OsString::from);
+        match PROGRAM.invocation(args, |_: &str| None) {
+            Ok(Invocation::Run(action, values)) => Ok((action, values.arguments)),
+            Ok(Invocation::Help | Invocation::Version) => panic!("not asked for"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let read = |files: &[&str]| Ok((Action::Read, files.iter().map(OsString::from).collect()));
+    assert_eq!(arguments(&["read", "a"]), read(&["a"]));
+    assert_eq!(arguments(&["--port", "1", "read", "a", "--port", "2", "b"]), read(&["a", "b"]));
+    assert_eq!(arguments(&["read", "--", "--port", "-"]), read(&["--port", "-"]));
+    assert_eq!(arguments(&["read", "read"]), read(&["read"]));
+    assert_eq!(arguments(&["read"]), Err("read: FILE is missing, see --help".to_owned()));
+    assert_eq!(arguments(&["ask"]), Ok((Action::Ask, Vec::new())));
+}
+
+#[test]
 fn an_argument_that_is_not_understood_is_named() {
     check_refused(&["--prot", "1"], &[], "unknown flag '--prot', see --help");
     check_refused(&["--MAX_BODY", "1"], &[], "unknown flag '--MAX_BODY', see --help");
@@ -154,8 +185,9 @@ fn help_shows_the_tables_in_columns() {
 toy 1.2.3: a program for tests
 
 Usage:
-  toy [--FLAG VALUE]...      serve
-  toy ask [--FLAG VALUE]...  ask the one that serves
+  toy [--FLAG VALUE]...               serve
+  toy ask [--FLAG VALUE]...           ask the one that serves
+  toy read FILE... [--FLAG VALUE]...  read files
 
 Settings (flag, environment variable; the flag wins):
   --port         PORT      where (default 8000)

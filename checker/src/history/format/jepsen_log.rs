@@ -1,5 +1,5 @@
 //! The lines that Jepsen logs about one cas-register:
-//! `INFO  jepsen.util - 3	:invoke	:cas	[1 2]`.
+//! `INFO  jepsen.util - 3 :invoke :cas [1 2]`, with tabs or spaces between the words.
 
 use super::edn::Edn;
 use super::pairs::{Dialect, Event, Kind, pair};

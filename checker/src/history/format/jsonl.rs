@@ -23,6 +23,7 @@ struct Line<'a> {
     expected: Option<&'a RawValue>,
     by: Option<i64>,
     #[serde(default, deserialize_with = "given")]
+    #[expect(clippy::option_option, reason = "null asks for absence")]
     if_version: Option<Option<u64>>,
     if_not_version: Option<u64>,
     #[serde(default)]
