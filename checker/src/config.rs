@@ -105,7 +105,7 @@ pub const PROGRAM: Program<Action> = Program {
         Subcommand {
             action: Action::Health,
             name: "health",
-            help: "ask the running service (--port, --host)",
+            help: "ask the running service",
             settings: &[&[PORT.row(), HOST.row()]],
             argument: None,
         },

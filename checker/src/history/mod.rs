@@ -22,6 +22,8 @@ mod zones;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use check::check;

@@ -136,3 +136,6 @@ impl Values {
 fn error<T>(line: usize, reason: impl Into<String>) -> Result<T, ParseError> {
     Err(ParseError { line, reason: reason.into() })
 }
+
+#[cfg(test)]
+mod tests;
