@@ -9,6 +9,7 @@ use std::thread;
 
 use super::budget::Budget;
 use super::counts::Pruning;
+use super::hashes::Seeded;
 use super::model::Step;
 use super::operation::Operation;
 use super::problem;
@@ -71,7 +72,7 @@ pub fn check(history: &[Operation], limits: &Limits) -> Verdict {
 
 /// The operations of each key; the keys with the fewest first.
 fn split(history: &[Operation]) -> Vec<Vec<&Operation>> {
-    let mut place_of: HashMap<&str, usize> = HashMap::new();
+    let mut place_of: HashMap<&str, usize, Seeded> = HashMap::default();
     let mut parts: Vec<Vec<&Operation>> = Vec::new();
     for operation in history {
         let place = *place_of.entry(&operation.key).or_insert_with(|| {

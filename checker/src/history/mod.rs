@@ -8,6 +8,7 @@ mod check;
 mod counts;
 mod draft;
 pub mod format;
+mod hashes;
 mod model;
 mod nogoods;
 pub mod operation;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::hashes::Seeded;
 use super::operation::Value;
 
 /// The number of no value.
@@ -80,7 +81,7 @@ pub(super) struct Step {
 /// The texts and numbers of one key's history.
 #[derive(Debug)]
 pub(super) struct Values {
-    ids: HashMap<Value, u32>,
+    ids: HashMap<Value, u32, Seeded>,
     texts: Vec<Value>,
     numbers: Vec<i64>,
     places: HashMap<i64, u32>,
@@ -190,7 +191,7 @@ impl Values {
     /// `absent_is_empty`: whether absent and the empty text are the same.
     pub(super) fn new(absent_is_empty: bool) -> Values {
         let empty: Value = Arc::from("");
-        let mut ids = HashMap::new();
+        let mut ids = HashMap::default();
         if absent_is_empty {
             ids.insert(empty.clone(), ABSENT);
         }
