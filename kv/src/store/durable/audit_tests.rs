@@ -1,5 +1,12 @@
 //! Journals as fjall writes them, damaged in all ways.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::cloned_ref_to_slice_refs,
+    clippy::large_stack_arrays,
+    reason = "tables that read well"
+)]
+
 use std::fs;
 use std::path::PathBuf;
 
