@@ -13,6 +13,8 @@ pub struct Plan {
     pub keys: usize,
     /// Puts and gets alone; else deletes, conditional puts and versions too.
     pub is_plain: bool,
+    /// Whether the record shows versions.
+    pub has_versions: bool,
     /// How many in a thousand have an unknown outcome.
     pub unknown_per_mille: u32,
 }
@@ -64,6 +66,7 @@ pub fn history(plan: &Plan, rng: &mut Rng) -> Vec<Operation> {
                 done.push(operation);
             }
             Some((_, mut operation, Some(seen), false)) => {
+                let seen = if plan.has_versions { seen } else { without_version(seen) };
                 operation.outcome = Outcome::Ok(seen);
                 operation.returned_ns = now_ns;
                 done.push(operation);
@@ -87,6 +90,7 @@ impl Server {
             4..7 => Op::Put { value, condition: Condition::None },
             7 => Op::Delete { condition: Condition::None },
             8 => Op::Put { value, condition: Condition::Absent },
+            _ if !plan.has_versions => Op::Put { value, condition: Condition::Present },
             _ => {
                 let version = self.held.get(&key).map_or(0, |(_, version)| *version);
                 Op::Put { value, condition: Condition::Version(version) }
@@ -106,6 +110,7 @@ impl Server {
                 let holds = match condition {
                     Condition::None => true,
                     Condition::Absent => version.is_none(),
+                    Condition::Present => version.is_some(),
                     Condition::Version(asked) => version == Some(*asked),
                     other => panic!("not made: {other:?}"),
                 };
@@ -124,13 +129,11 @@ impl Server {
     }
 }
 
-/// Takes the versions away.
-pub fn without_versions(history: &mut [Operation]) {
-    for operation in history {
-        if let Outcome::Ok(Seen::Found { version, .. } | Seen::Done { version }) =
-            &mut operation.outcome
-        {
-            *version = None;
-        }
+fn without_version(seen: Seen) -> Seen {
+    match seen {
+        Seen::Done { .. } => Seen::Done { version: None },
+        Seen::Found { value, .. } => Seen::Found { value, version: None },
+        Seen::Refused(_) => Seen::Refused(Refusal::Unseen),
+        Seen::Absent => Seen::Absent,
     }
 }
