@@ -89,21 +89,21 @@ const STORE: SecretSetting =
 const DATA_DIR: Setting<Option<PathBuf>> = Setting {
     name: "DATA_DIR",
     default: "none",
-    help: "keep all in this directory",
+    help: "kept in this directory",
     parse: data_dir,
 };
 
 const FSYNC: Setting<Fsync> = Setting {
     name: "FSYNC",
     default: "always",
-    help: "sync each write, or so often (100ms)",
+    help: "or how often (100ms)",
     parse: fsync,
 };
 
 const CACHE_SIZE: Setting<usize> = Setting {
     name: "CACHE_SIZE",
     default: "32MiB",
-    help: "of DATA_DIR, in memory",
+    help: "memory for DATA_DIR",
     parse: value::byte_size,
 };
 
