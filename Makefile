@@ -2,10 +2,10 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak check coverage bench clean
+.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak check coverage bench bench-history clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build both images
 	@scripts/compose.sh version >/dev/null
@@ -55,6 +55,9 @@ coverage: ## Measure which lines the tests reach
 
 bench: ## Measure kv beside its peers, some ten minutes; BENCH_QUICK=1 for one
 	@exec tests/bench/bench.py
+
+bench-history: ## Time the history checker beside porcupine
+	@exec tests/bench/history.sh
 
 clean: ## Remove what was built: target, coverage, containers, images
 	rm -rf target coverage
