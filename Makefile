@@ -2,10 +2,10 @@
 # Recipes `exec`, so that Ctrl-C and SIGTERM reach the script and it has the time to tidy up.
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak crash check coverage bench bench-etcd clean
+.PHONY: help build up down logs run dev smoke readme test test-tiny fuzz soak crash check coverage bench bench-durable bench-etcd bench-history clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build both images
 	@scripts/compose.sh version >/dev/null
@@ -60,9 +60,16 @@ bench: ## Measure kv beside its peers, some ten minutes; BENCH_QUICK=1 for one
 	@tests/bench/bench.py
 	@tests/bench/durable.py
 	@tests/bench/etcd.py
+	@tests/bench/history.sh
+
+bench-durable: ## Measure the durable store beside Redis, five minutes
+	@exec tests/bench/durable.py
 
 bench-etcd: ## Measure kv over etcd beside etcd's own gateway, two minutes
 	@exec tests/bench/etcd.py
+
+bench-history: ## Time the history checker beside porcupine
+	@exec tests/bench/history.sh
 
 clean: ## Remove what was built: target, coverage, containers, images
 	rm -rf target coverage

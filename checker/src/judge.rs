@@ -111,7 +111,10 @@ fn judge_file(file: &OsStr, history: &History) -> Result<Judged, String> {
 /// The text of a file; `None` if it is longer than that.
 fn read(path: &Path, bytes_max: usize) -> Result<Option<String>, String> {
     let file = File::open(path).map_err(|error| io_error(&error))?;
-    let mut bytes = Vec::new();
+    let expected = file.metadata().map_or(0, |metadata| metadata.len());
+    let expected = usize::try_from(expected).map_or(bytes_max, |bytes| bytes.min(bytes_max));
+    // One more, so that the end is found without growing.
+    let mut bytes = Vec::with_capacity(expected + 1);
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
     file.take(limit).read_to_end(&mut bytes).map_err(|error| io_error(&error))?;
     if bytes.len() >= bytes_max {

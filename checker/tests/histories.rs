@@ -8,7 +8,7 @@ use checker::history::format::{Format, Model};
 use checker::history::{Limits, Verdict, check};
 
 fn verdict(file: &Path, format: Option<Format>, model: Model) -> String {
-    let text = fs::read_to_string(file).unwrap();
+    let text = fs::read_to_string(file).expect("the history can be read");
     let format = format.unwrap_or_else(|| Format::of(&text));
     let recorded = format.read(&text, model).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let absent_is_empty = recorded.absent_is_empty;
@@ -39,7 +39,8 @@ fn own_histories_get_the_verdicts_in_their_names() {
 
 /// Where recorded histories may lie: `HISTORIES`, or beside the checkout.
 fn recorded_histories() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member lies in its workspace");
     let folders = [root.join("../shared/data/histories"), root.join("../../shared/data/histories")];
     let named = std::env::var_os("HISTORIES").map(PathBuf::from);
     named.into_iter().chain(folders).find(|folder| folder.join("verdicts.tsv").is_file())

@@ -17,6 +17,7 @@ mod search;
 mod sequence;
 mod shrink;
 pub mod timeline;
+mod unknown;
 pub mod verdict;
 mod zones;
 

@@ -9,14 +9,13 @@
 //! - First, unknown operations may be used any number of times: if there is no order then, there is
 //!   none at all, and what has been learnt stays true.
 
-use std::ops::Range;
-
 use super::budget::{Budget, Share};
 use super::counts::{Counts, Pruning};
 use super::model::{Effect, State, Step, Values, number_of};
 use super::nogoods::{Hashes, Kinds, Nogoods, Place, kind_bit};
 use super::problem::{Call, OPEN, Problem, START};
 use super::sequence::Sequence;
+use super::unknown::{Link, LinksUp, NO_LINK, Pool, depends_on, in_chain, pools, possible};
 use super::verdict::Reason;
 
 /// What the search found.
@@ -25,15 +24,6 @@ pub(super) enum Found {
     Order,
     /// The longest order found, as places among the key's operations.
     NoOrder(Vec<u32>),
-}
-
-/// Unknown operations that do the same.
-struct Pool {
-    class: u32,
-    steps: Range<u32>,
-    /// The times of their calls, sorted, and their places among the key's operations.
-    called: Vec<u32>,
-    operations: Vec<u32>,
 }
 
 struct Search<'a> {
@@ -92,22 +82,12 @@ struct Choice {
     returned: u32,
 }
 
-/// An unknown operation at the end of a chain of such.
-#[derive(Debug, Clone, Copy)]
-struct Link {
-    parent: u32,
-    pool: u32,
-    step: u32,
-    state: State,
-}
-
 enum Entered {
     Solved,
     Dead(Kinds),
     Open,
 }
 
-const NO_LINK: u32 = u32::MAX;
 /// After how many places the limits are looked at.
 const TICKS: u32 = 128;
 
@@ -128,25 +108,6 @@ pub(super) fn search(problem: Problem, pruning: Pruning, budget: &Budget) -> Res
         is_solved = search.run(initial)?;
     }
     Ok(if is_solved { Found::Order } else { Found::NoOrder(search.longest()) })
-}
-
-fn pools(optional: &[Call]) -> Vec<Pool> {
-    let mut pools: Vec<Pool> = Vec::new();
-    let mut of_class = std::collections::HashMap::new();
-    for call in optional {
-        let at = *of_class.entry(call.class).or_insert_with(|| {
-            pools.push(Pool {
-                class: call.class,
-                steps: call.steps.clone(),
-                called: Vec::new(),
-                operations: Vec::new(),
-            });
-            pools.len() - 1
-        });
-        pools[at].called.push(call.called);
-        pools[at].operations.push(call.operation);
-    }
-    pools
 }
 
 impl<'a> Search<'a> {
@@ -520,48 +481,5 @@ impl<'a> Search<'a> {
             + self.links.capacity() * size_of::<Link>();
         self.share.hold(bytes)?;
         self.share.time()
-    }
-}
-
-/// The ways of a call that can be open in `state`: the first one, and that of the slot whose turn it
-/// is. The slots of the others grow.
-fn possible(steps: &[Step], of: &Range<u32>, state: State) -> impl Iterator<Item = u32> + use<> {
-    let rest = &steps[of.start as usize + 1..of.end as usize];
-    let found = rest.binary_search_by_key(&state.filled, |step| step.slot).ok();
-    [Some(of.start), found.map(|at| of.start + 1 + number_of(at))].into_iter().flatten()
-}
-
-/// The links of a chain, from its last one up.
-struct LinksUp<'a> {
-    links: &'a [Link],
-    at: u32,
-}
-
-impl Iterator for LinksUp<'_> {
-    type Item = Link;
-
-    fn next(&mut self) -> Option<Link> {
-        let link = *self.links.get(self.at as usize)?;
-        self.at = link.parent;
-        Some(link)
-    }
-}
-
-/// How often a pool is used in the chain that ends with the link at `at`.
-fn in_chain(links: &[Link], at: u32, pool: usize) -> usize {
-    LinksUp { links, at }.filter(|link| link.pool as usize == pool).count()
-}
-
-/// Whether `step` could not go, or would do something else, without the operation of the effect
-/// `last` right before it, which went from the state `before`.
-fn depends_on(step: &Step, before: State, last: Effect, values: &mut Values) -> bool {
-    if step.apply(before, values).is_none() {
-        return true;
-    }
-    match step.effect {
-        Effect::None | Effect::Set(_) => false,
-        Effect::Append(_) => true,
-        // Two sums commute.
-        Effect::Add(_) => !matches!(last, Effect::Add(_)),
     }
 }

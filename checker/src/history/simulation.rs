@@ -34,6 +34,8 @@ fn run(plan: Plan, rng: &mut Rng) -> Vec<Operation> {
     let mut last_version = 0;
     let mut clients: Vec<Option<Client>> = (0..plan.clients).map(|_| None).collect();
     let mut history = Vec::new();
+    // What the clients have given up, and may happen yet.
+    let mut late: Vec<Op> = Vec::new();
     let (mut now, mut called) = (0, 0);
     while history.len() < plan.operations {
         // Moments repeat, for clocks do.
@@ -55,9 +57,17 @@ fn run(plan: Plan, rng: &mut Rng) -> Vec<Operation> {
             }
             continue;
         };
+        if !late.is_empty() && rng.u8(..40) == 0 {
+            let op = late.swap_remove(rng.usize(..late.len()));
+            apply(&op, &mut held, &mut last_version);
+        }
         let is_lost = rng.u32(..100) < plan.unknown_percent;
         match (client.seen.take(), is_lost) {
-            (None, true) | (Some(_), true) => history.push(client.operation),
+            (None, true) => {
+                late.push(client.operation.op.clone());
+                history.push(client.operation);
+            }
+            (Some(_), true) => history.push(client.operation),
             (None, false) => {
                 client.seen = Some(apply(&client.operation.op, &mut held, &mut last_version));
                 clients[at] = Some(client);
@@ -77,7 +87,8 @@ fn choose(plan: Plan, held: Option<&(Value, u64)>, called: usize, rng: &mut Rng)
     let number = if plan.values == 0 { called } else { rng.usize(..plan.values) };
     let value = Arc::from(number.to_string());
     let condition = Condition::None;
-    match rng.u8(..if plan.is_plain { 6 } else { 11 }) {
+    let any = Arc::from(rng.usize(..plan.values.max(1)).to_string());
+    match rng.u8(..if plan.is_plain { 6 } else { 12 }) {
         0..3 => Op::Get,
         3..6 => Op::Put { value, condition },
         6 => Op::Delete { condition },
@@ -88,6 +99,7 @@ fn choose(plan: Plan, held: Option<&(Value, u64)>, called: usize, rng: &mut Rng)
             let condition = if is_known { Condition::Version(version) } else { Condition::Present };
             Op::Put { value, condition }
         }
+        9 => Op::Cas { expected: Some(any), value },
         _ => Op::Cas { expected: held.map(|(value, _)| value.clone()), value },
     }
 }

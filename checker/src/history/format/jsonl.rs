@@ -66,6 +66,9 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Opti
     T::deserialize(from).map(Some)
 }
 
+/// No operation takes fewer; so much for how many there may be.
+const LINE_BYTES_MIN: usize = 64;
+
 /// Where values were strings and where not, for texts can be appended to nothing else.
 #[derive(Default)]
 struct Kinds {
@@ -74,7 +77,8 @@ struct Kinds {
 }
 
 pub(super) fn read(text: &str, model: Model) -> Result<Recorded, ParseError> {
-    let mut operations = Vec::new();
+    let first = text.lines().next().map_or(1, |line| line.len() + 1);
+    let mut operations = Vec::with_capacity(text.len() / first.max(LINE_BYTES_MIN));
     let mut keys: HashMap<Cow<'_, str>, Arc<str>> = HashMap::new();
     let mut kinds = Kinds::default();
     let lines = || (1..).zip(text.lines()).filter(|(_, line)| !line.trim_ascii().is_empty());
