@@ -114,6 +114,10 @@ pub enum Format {
     Text,
     /// [`Report`](crate::report::Report) as JSON.
     Json,
+    /// One page that needs nothing else.
+    Html,
+    /// XML as continuous integration reads it.
+    Junit,
 }
 
 /// What `PROGRAM` can be told to do.
@@ -233,11 +237,13 @@ const CHECK_INTERVAL: Setting<Option<Duration>> = Setting {
 const FORMAT: Setting<Format> = Setting {
     name: "FORMAT",
     default: "text",
-    help: "text or json",
+    help: "text, json, html or junit",
     parse: |text| match text {
         "text" => Ok(Format::Text),
         "json" => Ok(Format::Json),
-        _ => Err("is not a format (text, json)"),
+        "html" => Ok(Format::Html),
+        "junit" => Ok(Format::Junit),
+        _ => Err("is not a format (text, json, html, junit)"),
     },
 };
 

@@ -48,6 +48,16 @@ impl Style {
 }
 
 impl WorkflowReport {
+    /// What was found broken, in lines.
+    pub(super) fn evidence_text(&self) -> String {
+        let mut text = String::new();
+        for evidence in &self.evidence {
+            let written = evidence.write(&mut text);
+            debug_assert!(written.is_ok(), "a string takes everything");
+        }
+        text
+    }
+
     fn write(&self, text: &mut String, style: Style) -> fmt::Result {
         let word = style.verdict(self.verdict, WORD_COLUMNS);
         let operations = self.operations;
@@ -151,7 +161,7 @@ impl Display for Latency {
     }
 }
 
-fn seconds(millis: u64) -> String {
+pub(super) fn seconds(millis: u64) -> String {
     format!("{}.{:02} s", millis / 1_000, millis % 1_000 / 10)
 }
 

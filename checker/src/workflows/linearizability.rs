@@ -189,14 +189,17 @@ fn judge(worker: &mut Worker<'_>, operations: &[Operation]) {
 fn timeline(worker: &Worker<'_>, example: &CounterExample) -> Timeline {
     let start = example.operations.iter().map(|operation| operation.called_ns).min().unwrap_or(0);
     let micros = |ns: u64| ns.saturating_sub(start) / 1_000;
-    let operations = example.operations.iter().map(|operation| TimelineOperation {
-        process: operation.process,
-        text: quoted(&describe(operation)),
-        called_us: micros(operation.called_ns),
-        returned_us: matches!(operation.outcome, Outcome::Ok(_))
-            .then(|| micros(operation.returned_ns)),
-        curl: worker.curl(&call(operation)),
-    });
+    let place = |at: usize| example.longest.iter().position(|index| *index == at);
+    let operations =
+        example.operations.iter().enumerate().map(|(at, operation)| TimelineOperation {
+            process: operation.process,
+            text: quoted(&describe(operation)),
+            called_us: micros(operation.called_ns),
+            returned_us: matches!(operation.outcome, Outcome::Ok(_))
+                .then(|| micros(operation.returned_ns)),
+            order: place(at).map(|place| place as u64 + 1),
+            curl: worker.curl(&call(operation)),
+        });
     let operations = operations.collect();
     Timeline { key: quoted(&example.key), operations }
 }
