@@ -13,6 +13,7 @@ mod exact;
 pub mod handlers;
 pub mod history;
 pub mod openapi;
+pub mod origin;
 pub mod report;
 pub mod routes;
 mod run;
@@ -20,6 +21,7 @@ pub mod runner;
 pub mod selftest;
 pub mod service;
 pub mod settings;
+pub mod status;
 pub mod steps;
 pub mod workflows;
 

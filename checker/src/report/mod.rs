@@ -10,7 +10,7 @@
 pub mod html;
 mod junit;
 pub mod latency;
-mod text;
+pub(crate) mod text;
 
 use serde::Serialize;
 
@@ -136,6 +136,8 @@ pub struct Evidence {
 pub struct Timeline {
     /// The key.
     pub key: String,
+    /// What it held before the first of them; none if it was absent.
+    pub initial: Option<String>,
     /// The operations, by the time of their call.
     pub operations: Vec<TimelineOperation>,
 }

@@ -5,7 +5,7 @@
 
 mod plot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timeline;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -146,7 +146,7 @@ impl Evidence {
                 @if let Some(timeline) = &self.timeline { (timeline.markup()) }
                 @if !self.replay.is_empty() {
                     h4 { "To replay" }
-                    pre { @for line in &self.replay { (line) "\n" } }
+                    pre { @for line in &self.replay { span.line { (line) "\n" } } }
                 }
             }
         }
@@ -200,7 +200,6 @@ pub fn page(title: &str, refresh_s: Option<u32>, body: &Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY_POLICY);
-                meta name="referrer" content="no-referrer";
                 @if let Some(seconds) = refresh_s { meta http-equiv="refresh" content=(seconds); }
                 title { (title) }
                 style { (PreEscaped(STYLE)) }

@@ -1,5 +1,7 @@
 //! Latency over the time of a load run, as SVG, and the same as a table.
 
+use std::fmt::Write;
+
 use maud::{Markup, html};
 
 use crate::report::latency::short;
@@ -87,14 +89,14 @@ fn axes(scale: &Scale, end_ms: u64, x: impl Fn(u64) -> f64) -> Markup {
         @for tick in scale.ticks() {
             @let y = scale.y(tick);
             path.grid d=(format!("M{LEFT} {y:.1}H{RIGHT}")) {}
-            text.axis x=(LEFT - 8.0) y=(format!("{:.1}", y + 4.0)) text-anchor="end" { (short(tick)) }
+            text.axis x=(LEFT - 8.0) y=(format!("{:.1}", y + 4.0)) text-anchor="end" { (rounded(tick)) }
         }
         @for ms in moments {
             @let at = x(ms);
             path.grid d=(format!("M{at:.1} {BOTTOM}v6")) {}
             text.axis x=(format!("{at:.1}")) y=(BOTTOM + 20.0) text-anchor="middle" { (seconds(ms)) }
         }
-        text.axis x=((LEFT + RIGHT) / 2.0) y=(BOTTOM + 40.0) text-anchor="middle" { "seconds since the start" }
+        text.axis x=(f64::midpoint(LEFT, RIGHT)) y=(BOTTOM + 40.0) text-anchor="middle" { "seconds since the start" }
     }
 }
 
@@ -109,7 +111,8 @@ fn line(
     for interval in intervals {
         if interval.count > 0 {
             path.push(if is_down { 'L' } else { 'M' });
-            path += &format!("{:.1} {:.1}", x(interval), y(interval));
+            // Writing to a string cannot fail.
+            let _ = write!(path, "{:.1} {:.1}", x(interval), y(interval));
         }
         is_down = interval.count > 0;
     }
@@ -146,6 +149,11 @@ fn table(load: &Load) -> Markup {
             } }
         }
     }
+}
+
+/// A tick, without the zeros that say nothing.
+fn rounded(micros: u64) -> String {
+    short(micros).replace(".00 ", " ").replace(".0 ", " ")
 }
 
 /// Its point is up, its foot here.

@@ -21,10 +21,10 @@ const STEP_MIN: f64 = 14.0;
 const BAR_HEIGHT: f64 = 14.0;
 const LABEL_HEIGHT: f64 = 16.0;
 const LANE_GAP: f64 = 6.0;
-const AXIS_HEIGHT: f64 = 44.0;
+const AXIS_HEIGHT: f64 = 48.0;
 /// Longer labels are cut; the list below has them whole.
 const LABEL_CHARS_MAX: usize = 44;
-const CHAR_WIDTH: f64 = 6.4;
+const CHAR_WIDTH: f64 = 7.4;
 /// Operations that are drawn; the list below has the others.
 const DRAWN_MAX: usize = 48;
 
@@ -57,6 +57,14 @@ impl Timeline {
         html! {
             figure {
                 h4 { "Timeline of key " code { (self.key) } }
+                p {
+                    "Before the first of them it held "
+                    @match &self.initial {
+                        Some(value) => { span.quote { (value) } },
+                        None => { "nothing" },
+                    }
+                    "."
+                }
                 div.wide tabindex="0" role="region" aria-label="Timeline" {
                     svg viewBox=(format!("0 0 {WIDTH} {:.0}", bottom + AXIS_HEIGHT)) role="img"
                         aria-label={ "Timeline of " (count) " operations; the list below says the same" } {
@@ -65,8 +73,10 @@ impl Timeline {
                     }
                 }
                 figcaption.soft {
-                    "A bar lasts from the call to its answer; a dashed one is open, for nobody knows when or whether it took effect. "
-                    "Red: what does not fit behind the order of the others. Short times are drawn longer."
+                    "A bar lasts from the call to its answer; a dashed one is open: nobody knows when, or whether, it took effect. "
+                    "Blue: the longest order that was found; red: what is left over and cannot follow it; "
+                    "grey: what need not have happened. "
+                    "Short times are drawn longer than they are."
                 }
                 (self.list())
             }
@@ -77,7 +87,7 @@ impl Timeline {
     fn list(&self) -> Markup {
         html! {
             ol { @for operation in &self.operations {
-                li class=[operation.order.is_none().then_some("out")] {
+                li class=[operation.is_out().then_some("out")] {
                     "client " (operation.process) ", "
                     @match operation.returned_us {
                         Some(returned) => { (short(operation.called_us)) " to " (short(returned)) },
@@ -86,11 +96,19 @@ impl Timeline {
                     ": " span.quote { (operation.text) }
                     @match operation.order {
                         Some(place) => { span.soft { " (number " (place) " of the longest order)" } },
-                        None => { " (fits nowhere)" },
+                        None if operation.is_out() => { " (left over)" },
+                        None => { span.soft { " (left over, and need not have happened)" } },
                     }
                 }
             } }
         }
+    }
+}
+
+impl TimelineOperation {
+    /// Whether it has to be in an order and is in none.
+    fn is_out(&self) -> bool {
+        self.order.is_none() && self.returned_us.is_some()
     }
 }
 
@@ -111,7 +129,11 @@ impl Bar<'_> {
         let is_open = operation.returned_us.is_none();
         let label_bottom = top - 4.0 - place(self.level) * LABEL_HEIGHT;
         let mut classes = String::from("op");
-        for (class, holds) in [("out", operation.order.is_none()), ("open", is_open)] {
+        for (class, holds) in [
+            ("out", operation.is_out()),
+            ("spare", is_open && operation.order.is_none()),
+            ("open", is_open),
+        ] {
             if holds {
                 classes.push(' ');
                 classes += class;
@@ -145,11 +167,11 @@ impl Axis {
         let (first, last) = (moments.first().copied(), moments.last().copied());
         let whole = last.unwrap_or(0).saturating_sub(first.unwrap_or(0)).max(1);
         let steps = place(moments.len().saturating_sub(1).max(1));
-        let least = STEP_MIN.min((RIGHT - LEFT) / steps);
-        let rest = RIGHT - LEFT - least * steps;
+        let narrowest = STEP_MIN.min((RIGHT - LEFT) / steps);
+        let rest = RIGHT - LEFT - narrowest * steps;
         let places = moments.iter().zip(0..).map(|(moment, number)| {
             let share = share(moment - first.unwrap_or(0), whole);
-            (*moment, LEFT + place(number) * least + share * rest)
+            (*moment, LEFT + place(number) * narrowest + share * rest)
         });
         Axis(places.collect())
     }
@@ -179,7 +201,7 @@ impl Axis {
                     text.axis x=(px(x)) y=(px(bottom + 24.0)) text-anchor="middle" { (text) }
                 }
             }
-            text.axis x="8" y=(px(bottom + 24.0)) { "since the first" }
+            text.axis x=(LEFT) y=(px(bottom + 40.0)) { "since the first call" }
         }
     }
 }
