@@ -51,7 +51,7 @@ impl Running {
         html! {
             p role="status" {
                 strong { (self.name) } " is running: "
-                @if self.workflow != self.name { (self.workflow) ", " }
+                @if !self.workflow.is_empty() && self.workflow != self.name { (self.workflow) ", " }
                 (self.calls) " calls so far"
             }
         }
@@ -62,11 +62,12 @@ fn standings(snapshot: &Snapshot, now_unix_ms: u64) -> Markup {
     let all_runs = snapshot.is_running(board::ALL);
     html! {
         h2 { "Workflows" }
+        (button(board::ALL, "run all", all_runs))
         table.stack {
             thead { tr {
                 th scope="col" { "name" } th scope="col" { "last verdict" }
                 th scope="col" { "a pass says" } th.number scope="col" { "ran" }
-                th scope="col" { (button(board::ALL, "run all", all_runs)) }
+                th scope="col" { "run" }
             } }
             tbody { @for standing in &snapshot.standings {
                 (standing.row(all_runs || snapshot.is_running(standing.name), now_unix_ms))
