@@ -99,13 +99,12 @@ fn the_fixed_endpoints_answer_programs_as_ever() {
     let kv = kv().start();
     let server = checker().env("KV_SERVICE_URL", &kv.url()).start();
     let passed = r#"{"success":true,"test_name":"test_deletion","details":{"steps_executed":4,"all_assertions_passed":true}}"#;
-    let asked: [(&[(&str, &str)], Option<&str>); 4] = [
-        (&[], None),
+    for (headers, body) in [
+        (&[][..], None),
         (&[("Accept", "text/html")], None),
         (&[FORMS], Some("")),
         (&[("Content-Type", "text/plain")], Some(FORM)),
-    ];
-    for (headers, body) in asked {
+    ] {
         let answer = server.connect().request("POST", "/test/deletion", headers, body);
         assert_eq!((answer.status, answer.text()), (200, passed), "{headers:?}");
     }
