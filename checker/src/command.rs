@@ -45,6 +45,8 @@ pub(crate) fn finish(report: &Report, output: &Output) -> ExitCode {
     let text = match output.format {
         Format::Text => report.to_text(style(output)),
         Format::Json => report.to_json(),
+        Format::Html => report.to_html(),
+        Format::Junit => report.to_junit(),
     };
     let written = match &output.file {
         Some(file) => {

@@ -26,6 +26,13 @@ pub enum ApiError {
     AlreadyRunning(&'static str),
     /// Nothing has run yet.
     NoReport,
+    /// The page of another site asks for a run.
+    CrossSite {
+        /// Where it says it is.
+        origin: String,
+        /// Where the request went.
+        host: String,
+    },
     /// A parameter of the query is unknown, or its text is no value for it.
     Parameter {
         /// Its name.
@@ -45,6 +52,7 @@ impl ApiError {
             ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::TooManyRuns => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::AlreadyRunning(_) => StatusCode::CONFLICT,
+            ApiError::CrossSite { .. } => StatusCode::FORBIDDEN,
             ApiError::Parameter { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }
@@ -60,6 +68,9 @@ impl fmt::Display for ApiError {
             }
             ApiError::AlreadyRunning(name) => write!(f, "Test '{name}' is running already"),
             ApiError::NoReport => f.write_str("Nothing has run yet: POST /test/all"),
+            ApiError::CrossSite { origin, host } => {
+                write!(f, "Refused: sent by a page of '{origin}' to '{host}'")
+            }
             ApiError::Parameter { name, text, reason } => {
                 write!(f, "Parameter {name}: '{text}' {reason}")
             }
@@ -80,9 +91,10 @@ impl From<ApiError> for Response {
             ApiError::TooManyRuns => {
                 handlers::failure_detail(error.status(), &text).header("Retry-After", RETRY_AFTER_S)
             }
-            ApiError::AlreadyRunning(_) | ApiError::NoReport | ApiError::Parameter { .. } => {
-                handlers::failure_detail(error.status(), &text)
-            }
+            ApiError::AlreadyRunning(_)
+            | ApiError::NoReport
+            | ApiError::CrossSite { .. }
+            | ApiError::Parameter { .. } => handlers::failure_detail(error.status(), &text),
         }
     }
 }

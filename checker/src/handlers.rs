@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use common::http::{Response, StatusCode};
+use common::http::{Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
+use crate::audit::unix_ms;
+use crate::board::Snapshot;
 use crate::error::ApiError;
 use crate::report::Settings;
 use crate::routes::SERVER;
 use crate::steps::Report;
-use crate::{board, report, settings, workflows};
+use crate::{board, report, settings, status, workflows};
 
 /// `GET /health`.
 pub fn health() -> Response {
@@ -18,7 +20,7 @@ pub fn health() -> Response {
 }
 
 /// `GET /test/status`.
-pub fn status(kv_service_url: &str) -> Response {
+pub fn kv_status(kv_service_url: &str) -> Response {
     json(StatusCode::OK, &Status { status: "Test client is running", kv_service_url })
 }
 
@@ -56,6 +58,54 @@ pub fn last(report: Option<&report::Report>) -> Response {
         Some(report) => Response::json(StatusCode::OK, report.to_json()),
         None => ApiError::NoReport.into(),
     }
+}
+
+/// `GET /report.xml`.
+pub fn junit(report: Option<&report::Report>) -> Response {
+    match report {
+        Some(report) => Response::with_body(StatusCode::OK, "application/xml", report.to_junit())
+            .header("X-Content-Type-Options", "nosniff"),
+        None => ApiError::NoReport.into(),
+    }
+}
+
+/// `GET /report`.
+pub fn report_page(report: Option<&report::Report>) -> Response {
+    match report {
+        Some(report) => html(StatusCode::OK, report.to_html()),
+        None => html(StatusCode::NOT_FOUND, status::no_report().into_string()),
+    }
+}
+
+/// `GET /`.
+pub fn status_page(target: &str, snapshot: &Snapshot) -> Response {
+    html(StatusCode::OK, status::status(target, snapshot, unix_ms()).into_string())
+}
+
+/// To the status page, as a link relative to `/test/{name}`: it also works behind a path prefix.
+pub fn to_status_page() -> Response {
+    Response::new(StatusCode::SEE_OTHER).header("Location", "../")
+}
+
+/// Whether a button of the status page was pressed, and the answer is to lead back to it.
+pub fn is_form(request: &Request<'_>) -> bool {
+    const FORMS: &[u8] = b"application/x-www-form-urlencoded";
+    let content_type = request.headers.get("Content-Type").unwrap_or_default();
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(FORMS) && request.body == status::FORM.as_bytes()
+}
+
+/// What a page may load: nothing, and its own style; what it may be part of: nothing.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+fn html(status: StatusCode, page: String) -> Response {
+    Response::with_body(status, "text/html; charset=utf-8", page)
+        .header("Cache-Control", "no-store")
+        .header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        // Without a referrer browsers hide the origin too, and the buttons would be refused.
+        .header("Referrer-Policy", "same-origin")
+        .header("X-Content-Type-Options", "nosniff")
 }
 
 /// What the query of `POST /test/{name}` asks for. A name that is none of the parameters' is
@@ -198,7 +248,7 @@ mod tests {
     fn answers_are_those_of_the_contract_to_the_byte() {
         check(&health(), 200, r#"{"status":"healthy"}"#);
         check(
-            &status("http://kv-service:8000"),
+            &kv_status("http://kv-service:8000"),
             200,
             r#"{"status":"Test client is running","kv_service_url":"http://kv-service:8000"}"#,
         );

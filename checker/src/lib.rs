@@ -14,6 +14,7 @@ pub mod handlers;
 pub mod history;
 pub mod judge;
 pub mod openapi;
+pub mod origin;
 pub mod report;
 pub mod routes;
 mod run;
@@ -21,6 +22,7 @@ pub mod runner;
 pub mod selftest;
 pub mod service;
 pub mod settings;
+pub mod status;
 pub mod steps;
 pub mod workflows;
 

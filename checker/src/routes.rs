@@ -13,8 +13,8 @@ pub enum Route {
     Health,
     /// Which service does it check?
     Status,
-    /// Run these steps, and answer as the original does.
-    Steps(&'static Workflow),
+    /// Run the steps of this name, and answer as the original does.
+    Steps(&'static str, &'static Workflow),
     /// Run the workflow of this name.
     Audit(&'static str),
     /// Run all workflows.
@@ -23,6 +23,12 @@ pub enum Route {
     Tests,
     /// What came of the last run?
     Report,
+    /// The same, as a page.
+    ReportPage,
+    /// The same, as `JUnit` XML.
+    ReportJunit,
+    /// Everything at a glance, and buttons.
+    StatusPage,
     /// How is it all going?
     Metrics,
     /// Show an API page.
@@ -49,8 +55,8 @@ pub const SERVER: &str = "GET, HEAD, OPTIONS, POST";
 pub const ENDPOINTS: &[(&str, Verb, Route)] = &[
     ("/health", Verb::Get, Route::Health),
     ("/test/status", Verb::Get, Route::Status),
-    ("/test/deletion", Verb::Post, Route::Steps(&steps::deletion::DELETION)),
-    ("/test/overwrite", Verb::Post, Route::Steps(&steps::overwrite::OVERWRITE)),
+    ("/test/deletion", Verb::Post, Route::Steps("deletion", &steps::deletion::DELETION)),
+    ("/test/overwrite", Verb::Post, Route::Steps("overwrite", &steps::overwrite::OVERWRITE)),
     ("/test/types", Verb::Post, Route::Audit("types")),
     ("/test/errors", Verb::Post, Route::Audit("errors")),
     ("/test/conditions", Verb::Post, Route::Audit("conditions")),
@@ -62,7 +68,10 @@ pub const ENDPOINTS: &[(&str, Verb, Route)] = &[
     ("/test/load", Verb::Post, Route::Audit("load")),
     ("/test/all", Verb::Post, Route::AuditAll),
     ("/tests", Verb::Get, Route::Tests),
+    ("/", Verb::Get, Route::StatusPage),
+    ("/report", Verb::Get, Route::ReportPage),
     ("/report.json", Verb::Get, Route::Report),
+    ("/report.xml", Verb::Get, Route::ReportJunit),
     ("/metrics", Verb::Get, Route::Metrics),
 ];
 
@@ -126,11 +135,14 @@ mod tests {
         let name = route.map(|route| match route {
             Route::Health => "health",
             Route::Status => "status",
-            Route::Steps(workflow) => workflow.test_name,
+            Route::Steps(_, workflow) => workflow.test_name,
             Route::Audit(name) => name,
             Route::AuditAll => "all",
             Route::Tests => "tests",
             Route::Report => "report",
+            Route::ReportPage => "report page",
+            Route::ReportJunit => "junit",
+            Route::StatusPage => "page",
             Route::Metrics => "metrics",
             Route::Docs => "docs",
             Route::Redirect(path) => path,
@@ -154,7 +166,11 @@ mod tests {
         check("GET", "/metrics", Ok("metrics"));
         check("GET", "/docs", Ok("docs"));
         check("HEAD", "/openapi.json", Ok("docs"));
-        check("GET", "/", Ok("docs"));
+        check("GET", "/report", Ok("report page"));
+        check("GET", "/report.xml", Ok("junit"));
+        check("GET", "/", Ok("page"));
+        check("POST", "/", Err(GET));
+        check("GET", "/redoc", Ok("docs"));
         check("OPTIONS", "*", Ok("server"));
     }
 
@@ -164,7 +180,8 @@ mod tests {
             let path = format!("/test/{}", workflow.name);
             match find(&Method::POST, &path) {
                 Ok(Route::Audit(name)) => assert_eq!(name, workflow.name),
-                Ok(Route::Steps(steps)) => {
+                Ok(Route::Steps(name, steps)) => {
+                    assert_eq!(name, workflow.name);
                     assert_eq!(steps.test_name, format!("test_{}", workflow.name));
                 }
                 other => panic!("{path}: {other:?}"),
@@ -176,6 +193,7 @@ mod tests {
     fn a_slash_too_many_is_redirected() {
         check("GET", "/health/", Ok("/health"));
         check("GET", "/docs/", Ok("/docs"));
+        check("GET", "/report/", Ok("/report"));
         check("POST", "/test/deletion/", Ok("/test/deletion"));
         check("GET", "/test/deletion/", Err(POST));
     }

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use common::metrics::Metrics;
 use common::run::{RunError, listen};
 
 use crate::config::{Config, PROGRAM};
 use crate::service::Checker;
+
+/// How long runs that nobody waits for may take to end: a call that hangs, and the removal of keys.
+const RUNS_END_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Serves until SIGTERM or SIGINT, then stops gracefully.
 pub fn run(config: &Config) -> Result<(), RunError> {
@@ -27,6 +31,9 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     auditor.stop();
     if clock.is_some_and(|clock| clock.join().is_err()) {
         log::error!("the clock had panicked");
+    }
+    if !auditor.wait_until_idle(RUNS_END_TIMEOUT) {
+        log::warn!("a run did not end, keys of it may be left");
     }
     served?;
     log::info!("stopped");

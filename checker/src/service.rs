@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use common::config::secret::Secret;
 use common::docs::{self, Page};
-use common::http::{Reply, Request, Service};
+use common::http::{Reply, Request, Response, Service};
 use common::metrics::Metrics;
 
 use crate::audit::cancel::Cancel;
 use crate::audit::session::Target;
-use crate::audit::watch::Watch;
 use crate::audit::{self};
 use crate::board::{self, Board, Turn};
 use crate::client::{Client, REQUEST_TIMEOUT};
@@ -22,7 +21,7 @@ use crate::routes::{self, Route};
 use crate::runner::Runner;
 use crate::steps;
 use crate::workflows::{self, Workflow};
-use crate::{handlers, settings};
+use crate::{handlers, origin, settings};
 
 /// The API pages of the checker.
 const PAGE: Page = Page { title: "checker", openapi: OPENAPI };
@@ -47,12 +46,21 @@ pub struct Auditor {
     cancel: Arc<Cancel>,
 }
 
-/// A test that somebody waits for.
+/// A test that somebody has asked for.
 enum Run {
     /// One of the two of the fixed API.
     Steps { workflow: &'static steps::Workflow, client: Arc<Client>, reply: Reply },
     /// Any workflows.
-    Audit { auditor: Arc<Auditor>, chosen: Chosen, settings: Settings, turn: Turn, reply: Reply },
+    Audit { auditor: Arc<Auditor>, audit: Audit, reply: Reply },
+    /// The same, and nobody waits.
+    AuditUnawaited { auditor: Arc<Auditor>, audit: Audit },
+}
+
+/// A run of workflows, with the right to it.
+struct Audit {
+    chosen: Chosen,
+    settings: Settings,
+    turn: Turn,
 }
 
 /// Which workflows run, and under which name.
@@ -82,29 +90,68 @@ impl Checker {
         &self.auditor
     }
 
-    fn start(&self, run: Run) {
-        if let Err(run) = self.runs.submit(run) {
-            let (Run::Steps { reply, .. } | Run::Audit { reply, .. }) = run;
+    fn steps(&self, workflow: &'static steps::Workflow, reply: Reply) {
+        let run = Run::Steps { workflow, client: Arc::clone(&self.client), reply };
+        if let Err(Run::Steps { reply, .. }) = self.runs.submit(run) {
             reply.send(ApiError::TooManyRuns.into());
         }
     }
 
+    /// Whoever asked has the report when the run is over.
     fn audit(&self, name: Option<&'static str>, query: Option<&str>, reply: Reply) {
-        let chosen = Chosen::of(name);
-        let prepared = handlers::settings(query).and_then(|settings| {
-            let turn = self.auditor.board.begin(chosen.name);
-            turn.map(|turn| (settings, turn)).ok_or(ApiError::AlreadyRunning(chosen.name))
-        });
-        match prepared {
-            Ok((settings, turn)) => {
-                let auditor = Arc::clone(&self.auditor);
-                self.start(Run::Audit { auditor, chosen, settings, turn, reply });
-            }
-            Err(error) => reply.send(error.into()),
+        let auditor = Arc::clone(&self.auditor);
+        let run = match self.prepare(name, query) {
+            Ok(audit) => Run::Audit { auditor, audit, reply },
+            Err(error) => return reply.send(error.into()),
+        };
+        if let Err(Run::Audit { reply, .. }) = self.runs.submit(run) {
+            reply.send(ApiError::TooManyRuns.into());
         }
     }
 
-    fn metrics(&self) -> common::http::Response {
+    /// Whoever pressed the button is back on the status page at once, and sees it run there.
+    fn audit_from_page(&self, name: Option<&'static str>, query: Option<&str>) -> Response {
+        let auditor = Arc::clone(&self.auditor);
+        let run = match self.prepare(name, query) {
+            Ok(audit) => Run::AuditUnawaited { auditor, audit },
+            Err(ApiError::AlreadyRunning(_)) => return handlers::to_status_page(),
+            Err(error) => return error.into(),
+        };
+        match self.runs.submit(run) {
+            Ok(()) => handlers::to_status_page(),
+            Err(_) => ApiError::TooManyRuns.into(),
+        }
+    }
+
+    fn prepare(&self, name: Option<&'static str>, query: Option<&str>) -> Result<Audit, ApiError> {
+        let settings = handlers::settings(query)?;
+        let chosen = Chosen::of(name);
+        let turn = self.auditor.board.begin(chosen.name);
+        let turn = turn.ok_or(ApiError::AlreadyRunning(chosen.name))?;
+        Ok(Audit { chosen, settings, turn })
+    }
+
+    /// Starts what a POST asks for: all workflows or one, or the steps of the fixed API that go by
+    /// its name.
+    fn start(
+        &self,
+        name: Option<&'static str>,
+        steps: Option<&'static steps::Workflow>,
+        request: &Request<'_>,
+        reply: Reply,
+    ) {
+        if let Err(error) = origin::check(&request.headers) {
+            reply.send(error.into());
+        } else if handlers::is_form(request) {
+            reply.send(self.audit_from_page(name, request.query));
+        } else if let Some(steps) = steps {
+            self.steps(steps, reply);
+        } else {
+            self.audit(name, request.query, reply);
+        }
+    }
+
+    fn metrics(&self) -> Response {
         let mut text = self.metrics.text(PROGRAM.name, PROGRAM.version);
         self.auditor.board.write_metrics(&mut text);
         text.into_response()
@@ -113,16 +160,20 @@ impl Checker {
 
 impl Service for Checker {
     fn call(&self, request: &Request<'_>, reply: Reply) {
+        let board = &self.auditor.board;
         match routes::find(&request.method, request.path) {
             Ok(Route::Health) => reply.send(handlers::health()),
-            Ok(Route::Status) => reply.send(handlers::status(&self.auditor.target.url)),
-            Ok(Route::Steps(workflow)) => {
-                self.start(Run::Steps { workflow, client: Arc::clone(&self.client), reply });
+            Ok(Route::Status) => reply.send(handlers::kv_status(&self.auditor.target.url)),
+            Ok(Route::Steps(name, steps)) => self.start(Some(name), Some(steps), request, reply),
+            Ok(Route::Audit(name)) => self.start(Some(name), None, request, reply),
+            Ok(Route::AuditAll) => self.start(None, None, request, reply),
+            Ok(Route::Tests) => reply.send(handlers::tests(&board.running())),
+            Ok(Route::Report) => reply.send(handlers::last(board.last().as_deref())),
+            Ok(Route::ReportPage) => reply.send(handlers::report_page(board.last().as_deref())),
+            Ok(Route::ReportJunit) => reply.send(handlers::junit(board.last().as_deref())),
+            Ok(Route::StatusPage) => {
+                reply.send(handlers::status_page(&self.auditor.target.url, &board.snapshot()));
             }
-            Ok(Route::Audit(name)) => self.audit(Some(name), request.query, reply),
-            Ok(Route::AuditAll) => self.audit(None, request.query, reply),
-            Ok(Route::Tests) => reply.send(handlers::tests(&self.auditor.board.running())),
-            Ok(Route::Report) => reply.send(handlers::last(self.auditor.board.last().as_deref())),
             Ok(Route::Metrics) => reply.send(self.metrics()),
             Ok(Route::Docs) => {
                 let page = docs::respond(request, &PAGE);
@@ -155,6 +206,11 @@ impl Auditor {
         self.cancel.cancel();
     }
 
+    /// Waits until all runs have ended, and their keys are removed, but no longer than this.
+    pub fn wait_until_idle(&self, timeout: Duration) -> bool {
+        self.board.wait_until_idle(timeout)
+    }
+
     /// Runs all workflows every so often, until the stop. A run that somebody has asked for and
     /// that is still under way takes the place of one.
     pub fn run_by_the_clock(&self, interval: Duration) {
@@ -162,16 +218,15 @@ impl Auditor {
             let chosen = Chosen::of(None);
             if let Some(turn) = self.board.begin(chosen.name) {
                 let settings = Settings { seed: settings::seed(None), ..Settings::default() };
-                self.run(&chosen, settings);
-                drop(turn);
+                self.run(Audit { chosen, settings, turn }, true);
             }
         }
     }
 
-    fn run(&self, chosen: &Chosen, settings: Settings) -> Arc<Report> {
-        let watch = Arc::new(Watch::default());
+    fn run(&self, audit: Audit, by_the_clock: bool) -> Arc<Report> {
+        let Audit { chosen, settings, turn } = audit;
         let target = self.target.clone();
-        let report = audit::run(target, settings, &chosen.workflows, &self.cancel, &watch);
+        let report = audit::run(target, settings, &chosen.workflows, &self.cancel, &turn.watch);
         for workflow in &report.workflows {
             match workflow.verdict {
                 Verdict::Failed => {
@@ -187,7 +242,9 @@ impl Auditor {
             }
         }
         let report = Arc::new(report);
-        self.board.add(Arc::clone(&report));
+        self.board.add(chosen.name, by_the_clock, Arc::clone(&report));
+        // Who has the report may ask again at once.
+        drop(turn);
         report
     }
 }
@@ -201,11 +258,12 @@ impl Run {
                 }
                 reply.send(handlers::report(&report));
             }),
-            Run::Audit { auditor, chosen, settings, turn, reply } => {
-                let report = auditor.run(&chosen, settings);
-                // Who has the answer may ask again at once.
-                drop(turn);
+            Run::Audit { auditor, audit, reply } => {
+                let report = auditor.run(audit, false);
                 reply.send(handlers::last(Some(&report)));
+            }
+            Run::AuditUnawaited { auditor, audit } => {
+                auditor.run(audit, false);
             }
         }
     }

@@ -213,9 +213,18 @@ impl<'a> Worker<'a> {
     }
 
     /// Adds a broken promise whose operations are on a timeline.
-    pub fn broken_history(&mut self, promise: &str, expected: &str, seen: &str, time: Timeline) {
+    pub fn broken_history(
+        &mut self,
+        promise: &str,
+        expected: &str,
+        seen: &str,
+        before: &Call,
+        time: Timeline,
+    ) {
         self.checks += 1;
-        let replay = time.operations.iter().map(|operation| operation.curl.clone()).collect();
+        let calls = time.operations.iter().map(|operation| operation.curl.clone());
+        let replay =
+            std::iter::once(self.curl(before)).chain(calls).take(REPLAY_CALLS_MAX).collect();
         let (promise, expected, seen) = (promise.into(), expected.into(), seen.into());
         let evidence = Evidence { promise, expected, seen, replay, timeline: Some(time) };
         self.run.ledger.entries().broken(evidence);

@@ -70,6 +70,10 @@ pub enum Format {
     Text,
     /// [`Report`](crate::report::Report) as JSON.
     Json,
+    /// One page that needs nothing else.
+    Html,
+    /// XML as continuous integration reads it.
+    Junit,
 }
 
 /// The settings of `run` alone.
@@ -145,11 +149,13 @@ const URL: Setting<Option<ServiceUrl>> = Setting {
 const FORMAT: Setting<Format> = Setting {
     name: "FORMAT",
     default: "text",
-    help: "text or json",
+    help: "text, json, html or junit",
     parse: |text| match text {
         "text" => Ok(Format::Text),
         "json" => Ok(Format::Json),
-        _ => Err("is not a format (text, json)"),
+        "html" => Ok(Format::Html),
+        "junit" => Ok(Format::Junit),
+        _ => Err("is not a format (text, json, html, junit)"),
     },
 };
 

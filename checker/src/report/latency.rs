@@ -119,6 +119,23 @@ impl Recorder {
     }
 }
 
+/// A duration in the unit that makes it short, to three digits.
+pub(super) fn short(micros: u64) -> String {
+    let in_unit = |unit: u64, name: &str| {
+        let (whole, rest) = (micros / unit, micros % unit * 100 / unit);
+        match whole {
+            0..10 => format!("{whole}.{rest:02} {name}"),
+            10..100 => format!("{whole}.{} {name}", rest / 10),
+            _ => format!("{whole} {name}"),
+        }
+    };
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => in_unit(1_000, "ms"),
+        _ => in_unit(1_000_000, "s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,5 +153,21 @@ mod tests {
         assert!(summary.p99_us.abs_diff(990) <= 10, "{summary:?}");
         recorder.add(Duration::MAX);
         assert!(recorder.quantile_us(1.0) >= LATENCY_US_MAX);
+    }
+
+    #[test]
+    fn durations_are_short() {
+        for (micros, text) in [
+            (0, "0 µs"),
+            (999, "999 µs"),
+            (1_000, "1.00 ms"),
+            (1_059, "1.05 ms"),
+            (12_345, "12.3 ms"),
+            (999_999, "999 ms"),
+            (1_000_000, "1.00 s"),
+            (600_000_000, "600 s"),
+        ] {
+            assert_eq!(short(micros), text);
+        }
     }
 }

@@ -7,8 +7,10 @@
 //! Invariant: text that came from the service is escaped ([`common::text::escaped`]) and cut to
 //! [`TEXT_BYTES_MAX`] before it gets in here, and each list has a limit.
 
+pub mod html;
+mod junit;
 pub mod latency;
-mod text;
+pub(crate) mod text;
 
 use serde::Serialize;
 
@@ -134,6 +136,8 @@ pub struct Evidence {
 pub struct Timeline {
     /// The key.
     pub key: String,
+    /// What it held before the first of them; none if it was absent.
+    pub initial: Option<String>,
     /// The operations, by the time of their call.
     pub operations: Vec<TimelineOperation>,
 }
@@ -149,6 +153,9 @@ pub struct TimelineOperation {
     pub called_us: u64,
     /// When its answer was there; none if the outcome is unknown.
     pub returned_us: Option<u64>,
+    /// Its place, from 1, in an order of as many of them as could be explained; none for one that
+    /// does not fit there.
+    pub order: Option<u64>,
     /// The `curl` command line that does the same.
     pub curl: String,
 }

@@ -48,6 +48,16 @@ impl Style {
 }
 
 impl WorkflowReport {
+    /// What was found broken, in lines.
+    pub(super) fn evidence_text(&self) -> String {
+        let mut text = String::new();
+        for evidence in &self.evidence {
+            let written = evidence.write(&mut text);
+            debug_assert!(written.is_ok(), "a string takes everything");
+        }
+        text
+    }
+
     fn write(&self, text: &mut String, style: Style) -> fmt::Result {
         let word = style.verdict(self.verdict, WORD_COLUMNS);
         let operations = self.operations;
@@ -106,7 +116,8 @@ impl Timeline {
         let ends = self.operations.iter().map(|op| op.returned_us.unwrap_or(op.called_us));
         let end = ends.max().unwrap_or(0).max(1);
         let column = |micros: u64| micros.min(end) * (COLUMNS - 1) / end;
-        writeln!(text, "            key {}, {end} µs:", self.key)?;
+        let initial = self.initial.as_deref().unwrap_or("nothing");
+        writeln!(text, "            key {} held {initial}; {end} µs:", self.key)?;
         for operation in &self.operations {
             let from = column(operation.called_us);
             let to = operation.returned_us.map_or(COLUMNS - 1, column);
@@ -151,7 +162,7 @@ impl Display for Latency {
     }
 }
 
-fn seconds(millis: u64) -> String {
+pub(crate) fn seconds(millis: u64) -> String {
     format!("{}.{:02} s", millis / 1_000, millis % 1_000 / 10)
 }
 

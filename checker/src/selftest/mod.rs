@@ -154,3 +154,24 @@ fn start(fault: Option<Fault>) -> Result<(String, Running), String> {
     let running = server.start(FaultyKv(Arc::new(Store::new(fault))));
     Ok((url, running.map_err(|error| error.to_string())?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_example_of_a_faulty_server_is_drawn() {
+        let workflow = workflows::find("linearizability").unwrap();
+        let settings = Settings { seed: 1, ..AGAINST_FAULTS };
+        let (cancel, watch) = (Arc::default(), Arc::default());
+        let report = check(Some(Fault::LostWrite), settings, &[workflow], &cancel, &watch).unwrap();
+        let html = report.to_html();
+        assert!(html.contains("<g class=\"op out\">"), "{html}");
+        let evidence = &report.workflows[0].evidence[0];
+        let timeline = evidence.timeline.as_ref().unwrap();
+        // First of all the key gets what it held.
+        assert_eq!(evidence.replay.len(), timeline.operations.len() + 1);
+        let before = if timeline.initial.is_some() { "-X PUT" } else { "-X DELETE" };
+        assert!(evidence.replay[0].contains(before), "{}", evidence.replay[0]);
+    }
+}

@@ -176,8 +176,16 @@ fn judge(worker: &mut Worker<'_>, operations: &[Operation]) {
             let count = example.operations.len();
             let longest = example.longest.len();
             let told = quoted(&told.join("; "));
-            let seen = format!("no order of {count}, at most of {longest} of them: {told}");
-            worker.broken_history(LINEARIZABILITY.promise, EXPECTED, &seen, time);
+            let held = time.initial.as_deref().unwrap_or("nothing");
+            let seen = format!(
+                "no order of {count}, at most of {longest} of them, after the key held {held}: {told}"
+            );
+            let key = &example.key;
+            let before = example
+                .initial
+                .as_ref()
+                .map_or_else(|| Call::delete(key), |value| Call::put(key, value));
+            worker.broken_history(LINEARIZABILITY.promise, EXPECTED, &seen, &before, time);
         }
         Verdict::Unknown(reason) => {
             let mut entries = worker.run.ledger.entries();
@@ -189,16 +197,20 @@ fn judge(worker: &mut Worker<'_>, operations: &[Operation]) {
 fn timeline(worker: &Worker<'_>, example: &CounterExample) -> Timeline {
     let start = example.operations.iter().map(|operation| operation.called_ns).min().unwrap_or(0);
     let micros = |ns: u64| ns.saturating_sub(start) / 1_000;
-    let operations = example.operations.iter().map(|operation| TimelineOperation {
-        process: operation.process,
-        text: quoted(&describe(operation)),
-        called_us: micros(operation.called_ns),
-        returned_us: matches!(operation.outcome, Outcome::Ok(_))
-            .then(|| micros(operation.returned_ns)),
-        curl: worker.curl(&call(operation)),
-    });
+    let place = |at: usize| example.longest.iter().position(|index| *index == at);
+    let operations =
+        example.operations.iter().enumerate().map(|(at, operation)| TimelineOperation {
+            process: operation.process,
+            text: quoted(&describe(operation)),
+            called_us: micros(operation.called_ns),
+            returned_us: matches!(operation.outcome, Outcome::Ok(_))
+                .then(|| micros(operation.returned_ns)),
+            order: place(at).map(|place| place as u64 + 1),
+            curl: worker.curl(&call(operation)),
+        });
     let operations = operations.collect();
-    Timeline { key: quoted(&example.key), operations }
+    let initial = example.initial.as_deref().map(quoted);
+    Timeline { key: quoted(&example.key), initial, operations }
 }
 
 /// The call that made the operation.
