@@ -108,7 +108,10 @@ impl Tree {
 
     /// Has the disk keep all that was written. After an error nobody knows what it keeps.
     pub(super) fn sync(&self) -> Result<(), fjall::Error> {
-        self.database.persist(PersistMode::SyncData)
+        self.database.persist(PersistMode::SyncData)?;
+        // The kernel reports an error once, and what happens in the background may have been told
+        // instead: then the tree takes nothing more, and this says so.
+        self.database.persist(PersistMode::Buffer)
     }
 
     /// What can be read now.
