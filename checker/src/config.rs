@@ -1,5 +1,8 @@
 //! The settings of `checker`: flags and environment in, a command out.
 
+mod audit;
+mod history;
+
 use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -9,15 +12,16 @@ use std::time::Duration;
 use common::config::secret::Secret;
 use common::config::server::{self, HOST, KV_TOKEN, LIMITS, LOG_LEVEL};
 use common::config::value::{self, Host};
-use common::config::{ConfigError, Invocation, Origin, Program, Row, Setting, Subcommand, Values};
+use common::config::{ConfigError, Invocation, Program, Setting, Subcommand};
 use common::health::Target;
 use common::http::Limits;
 use http::Uri;
 use http::uri::Scheme;
 use log::LevelFilter;
 
-use crate::report::Settings;
-use crate::{settings, workflows};
+pub use self::audit::{CrashCommand, Format, Output, RunCommand, SelfTestCommand};
+pub use self::history::History;
+use crate::settings;
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub enum Command {
     Crash(CrashCommand),
     /// Check the checker.
     SelfTest(SelfTestCommand),
+    /// Judge recorded histories.
+    History(History),
     /// Ask the running service whether it is well.
     Health(Target),
     /// Print [`PROGRAM`]'s help.
@@ -57,69 +63,6 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// What `run` is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunCommand {
-    /// The service.
-    pub url: ServiceUrl,
-    /// The token that it asks for.
-    pub token: Option<Secret>,
-    /// The names of the workflows; none means all.
-    pub names: Vec<&'static str>,
-    /// How much is done.
-    pub settings: Settings,
-    /// Where the report goes, and in which form.
-    pub output: Output,
-}
-
-/// What `crash` is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrashCommand {
-    /// The program to start, and its arguments.
-    pub command: Vec<OsString>,
-    /// How often it is killed.
-    pub rounds: u32,
-    /// How long it may take to answer after a start.
-    pub start_timeout: Duration,
-    /// The token that it asks for.
-    pub token: Option<Secret>,
-    /// How much is done.
-    pub settings: Settings,
-    /// Where the report goes, and in which form.
-    pub output: Output,
-}
-
-/// What `selftest` is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SelfTestCommand {
-    /// With how many seeds the correct server is checked.
-    pub seeds: u32,
-    /// The first of them.
-    pub seed: u64,
-}
-
-/// Where a report goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// Its form.
-    pub format: Format,
-    /// The file; none is the standard output.
-    pub file: Option<String>,
-}
-
-/// The form of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Lines for people.
-    Text,
-    /// [`Report`](crate::report::Report) as JSON.
-    Json,
-    /// One page that needs nothing else.
-    Html,
-    /// XML as continuous integration reads it.
-    Junit,
-}
-
 /// What `PROGRAM` can be told to do.
 #[derive(Debug, Clone, Copy)]
 pub enum Action {
@@ -131,6 +74,8 @@ pub enum Action {
     Crash,
     /// Check the checker.
     SelfTest,
+    /// Judge recorded histories.
+    History,
     /// Ask the running service whether it is well.
     Health,
 }
@@ -159,7 +104,7 @@ pub const PROGRAM: Program<Action> = Program {
             action: Action::Run,
             name: "run",
             help: "run workflows, all by default",
-            settings: &[&[URL.row()], &KV_TOKEN.rows(), settings::ROWS, OUTPUTS],
+            settings: &[audit::RUN, &KV_TOKEN.rows(), settings::ROWS, audit::OUTPUTS],
             arguments: "[NAME]...",
         },
         Subcommand {
@@ -167,10 +112,10 @@ pub const PROGRAM: Program<Action> = Program {
             name: "crash",
             help: "kill a service again and again",
             settings: &[
-                &[ROUNDS.row(), START_TIMEOUT.row()],
+                audit::CRASH,
                 &KV_TOKEN.rows(),
                 &[settings::SEED.row(), settings::CLIENTS.row()],
-                OUTPUTS,
+                audit::OUTPUTS,
             ],
             arguments: "-- COMMAND...",
         },
@@ -178,8 +123,15 @@ pub const PROGRAM: Program<Action> = Program {
             action: Action::SelfTest,
             name: "selftest",
             help: "check the checker",
-            settings: &[&[SEEDS.row(), settings::SEED.row()]],
+            settings: &[audit::SELFTEST],
             arguments: "",
+        },
+        Subcommand {
+            action: Action::History,
+            name: "history",
+            help: "are records linearizable?",
+            settings: &[history::ROWS],
+            arguments: "FILE...",
         },
         Subcommand {
             action: Action::Health,
@@ -195,6 +147,7 @@ pub const PROGRAM: Program<Action> = Program {
         ("checker run --url http://127.0.0.1:8000", "put it to every test"),
         ("checker run types --format json", "one test, as JSON"),
         ("checker crash -- kv --data-dir DIR", "is it durable?"),
+        ("checker history etcd.log", "judge what Jepsen recorded"),
         ("PORT=9001 checker health && echo well", "check a running checker"),
     ],
     exit_codes: &[
@@ -202,7 +155,7 @@ pub const PROGRAM: Program<Action> = Program {
         ("1", "a promise is broken; could not start; health: not healthy"),
         ("2", "not decided, or all was skipped"),
         ("3", "the service could not be reached"),
-        ("64", "a flag, argument or setting is wrong"),
+        ("64", "a flag, argument or setting is wrong; no such history"),
         ("130", "stopped at once by a second Ctrl-C"),
     ],
 };
@@ -212,13 +165,6 @@ const KV_SERVICE_URL: Setting<ServiceUrl> = Setting {
     default: "http://kv-service:8000",
     help: "target",
     parse: service_url,
-};
-
-const URL: Setting<Option<ServiceUrl>> = Setting {
-    name: "URL",
-    default: "",
-    help: "target, else KV_SERVICE_URL",
-    parse: |text| if text.is_empty() { Ok(None) } else { service_url(text).map(Some) },
 };
 
 const CHECK_INTERVAL: Setting<Option<Duration>> = Setting {
@@ -233,56 +179,6 @@ const CHECK_INTERVAL: Setting<Option<Duration>> = Setting {
         interval.map(Some).ok_or("is not an interval (60s, 5m, 2h; 1s to 1d, or never)")
     },
 };
-
-const FORMAT: Setting<Format> = Setting {
-    name: "FORMAT",
-    default: "text",
-    help: "text, json, html or junit",
-    parse: |text| match text {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        "html" => Ok(Format::Html),
-        "junit" => Ok(Format::Junit),
-        _ => Err("is not a format (text, json, html, junit)"),
-    },
-};
-
-const OUTPUT: Setting<Option<String>> = Setting {
-    name: "OUTPUT",
-    default: "-",
-    help: "file for the report",
-    parse: |text| Ok((text != "-").then(|| text.to_owned())),
-};
-
-/// The settings of whatever reports.
-const OUTPUTS: &[Row] = &[FORMAT.row(), OUTPUT.row()];
-
-const ROUNDS: Setting<u32> = Setting {
-    name: "ROUNDS",
-    default: "10",
-    help: "how often it is killed",
-    parse: |text| count(text, "is not a count (1 to 10000)"),
-};
-
-const START_TIMEOUT: Setting<Duration> = Setting {
-    name: "START_TIMEOUT",
-    default: "30s",
-    help: "to answer after a start",
-    parse: value::timeout,
-};
-
-const SEEDS: Setting<u32> = Setting {
-    name: "SEEDS",
-    default: "50",
-    help: "runs against the correct server",
-    parse: |text| count(text, "is not a count (1 to 10000)"),
-};
-
-fn count(text: &str, refusal: &'static str) -> Result<u32, &'static str> {
-    let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
-    let count = text.parse().ok().filter(|count| digits_only && (1..=10_000).contains(count));
-    count.ok_or(refusal)
-}
 
 /// Where a service is: `http`, a host, and at most a port and a path. No slash ends it, so that
 /// a request's path can follow.
@@ -315,35 +211,12 @@ pub fn parse(
         Invocation::Run(Action::Health, values) => {
             Command::Health(Target { host: values.get(&HOST)?, port: values.get(&PORT)? })
         }
-        Invocation::Run(Action::Run, values) => Command::Run(RunCommand {
-            url: match values.get(&URL)? {
-                Some(url) => url,
-                None => values.get(&KV_SERVICE_URL)?,
-            },
-            token: KV_TOKEN.get(&values, &read_file)?,
-            names: names(values.arguments())?,
-            settings: audit_settings(&values)?,
-            output: output(&values)?,
-        }),
-        Invocation::Run(Action::Crash, values) => Command::Crash(CrashCommand {
-            command: match values.arguments() {
-                [] => return Err(ConfigError::MissingValue("crash -- COMMAND".to_owned())),
-                command => command.to_vec(),
-            },
-            rounds: values.get(&ROUNDS)?,
-            start_timeout: values.get(&START_TIMEOUT)?,
-            token: KV_TOKEN.get(&values, &read_file)?,
-            settings: Settings {
-                clients: values.get(&settings::CLIENTS)?,
-                seed: settings::seed(values.get(&settings::SEED)?),
-                ..Settings::default()
-            },
-            output: output(&values)?,
-        }),
-        Invocation::Run(Action::SelfTest, values) => Command::SelfTest(SelfTestCommand {
-            seeds: values.get(&SEEDS)?,
-            seed: settings::seed(values.get(&settings::SEED)?),
-        }),
+        Invocation::Run(Action::Run, values) => Command::Run(audit::run(&values, &read_file)?),
+        Invocation::Run(Action::Crash, values) => {
+            Command::Crash(audit::crash(&values, &read_file)?)
+        }
+        Invocation::Run(Action::SelfTest, values) => Command::SelfTest(audit::selftest(&values)?),
+        Invocation::Run(Action::History, values) => Command::History(history::read(&values)?),
         Invocation::Run(Action::Serve, values) => Command::Serve(Config {
             host: values.get(&HOST)?,
             port: values.get(&PORT)?,
@@ -354,44 +227,6 @@ pub fn parse(
             limits: server::limits(&values)?,
         }),
     })
-}
-
-/// The workflows that are named, each once.
-fn names(arguments: &[OsString]) -> Result<Vec<&'static str>, ConfigError> {
-    let mut names = Vec::new();
-    for argument in arguments {
-        let workflow = argument.to_str().and_then(workflows::find);
-        let workflow = workflow.ok_or_else(|| ConfigError::Refused {
-            origin: Origin::Argument("NAME"),
-            text: argument.clone(),
-            reason: "is not a workflow, see GET /tests or checker run --help",
-        })?;
-        if !names.contains(&workflow.name) {
-            names.push(workflow.name);
-        }
-    }
-    Ok(names)
-}
-
-fn audit_settings<E>(values: &Values<E>) -> Result<Settings, ConfigError>
-where
-    E: Fn(&str) -> Option<OsString>,
-{
-    Ok(Settings {
-        clients: values.get(&settings::CLIENTS)?,
-        ops: values.get(&settings::OPS)?,
-        keys: values.get(&settings::KEYS)?,
-        seed: settings::seed(values.get(&settings::SEED)?),
-        rate: values.get(&settings::RATE)?,
-        duration_ms: crate::audit::millis(values.get(&settings::DURATION)?),
-    })
-}
-
-fn output<E>(values: &Values<E>) -> Result<Output, ConfigError>
-where
-    E: Fn(&str) -> Option<OsString>,
-{
-    Ok(Output { format: values.get(&FORMAT)?, file: values.get(&OUTPUT)? })
 }
 
 fn service_url(text: &str) -> Result<ServiceUrl, &'static str> {
@@ -414,6 +249,7 @@ fn service_url(text: &str) -> Result<ServiceUrl, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::format::{Format, Model};
 
     fn read(args: &str, env: &[(&str, &str)]) -> Result<Command, ConfigError> {
         let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, text)| text.into());
@@ -539,6 +375,48 @@ mod tests {
         assert!(read("health --log-level info", &[]).is_err());
     }
 
+    #[test]
+    fn history_reads_its_files_and_settings() {
+        let expected = History {
+            files: ["a.log", "b.edn"].map(OsString::from).to_vec(),
+            model: Model::Any,
+            format: None,
+            initial: None,
+            timeout: Duration::from_secs(60),
+            memory_bytes_max: 1 << 30,
+            threads: value::workers("cores").unwrap(),
+            explained_max: 20,
+        };
+        assert_eq!(read("history a.log b.edn", &[]), Ok(Command::History(expected.clone())));
+        let args = "history --model kv a.log --format edn --initial 0 b.edn --timeout 2s \
+                    --memory-max 1MiB --threads 1 --explain 0";
+        let set = History {
+            model: Model::Kv,
+            format: Some(Format::Edn),
+            initial: Some("0".to_owned()),
+            timeout: Duration::from_secs(2),
+            memory_bytes_max: 1 << 20,
+            threads: 1,
+            explained_max: 0,
+            ..expected
+        };
+        assert_eq!(read(args, &[]), Ok(Command::History(set)));
+        for (args, error) in [
+            ("history", "history: FILE is missing, see --help"),
+            (
+                "history a --model x",
+                "--model: 'x' is not a model (any, register, cas-register, kv)",
+            ),
+            (
+                "history a --format x",
+                "--format: 'x' is not a format (auto, jsonl, jepsen-log, edn)",
+            ),
+            ("history a --explain 1001", "--explain: '1001' is not a count (0 to 1000)"),
+            ("history a --port 1", "history has no flag '--port', see --help"),
+        ] {
+            assert_eq!(read(args, &[]).unwrap_err().to_string(), error);
+        }
+    }
     #[test]
     fn help_and_version() {
         assert_eq!(read("-h", &[("PORT", "wrong")]), Ok(Command::Help));

@@ -143,18 +143,14 @@ impl State {
             heads.len() - 1
         };
         let of_nth = self.fault.filter(|(faulty, _)| *faulty == nth).map(|(_, fault)| fault);
-        match self.always.or(of_nth) {
-            Some(fault) => {
-                if method != "DELETE" && self.always.is_none() {
-                    self.apply(method, path, &body);
-                }
-                fault.show(stream);
-            }
-            None => {
-                let (status, body) = self.apply(method, path, &body);
-                Fault::answer(stream, status, &body.to_string());
-            }
+        let Some(fault) = self.always.or(of_nth) else {
+            let (status, body) = self.apply(method, path, &body);
+            return Fault::answer(stream, status, &body.to_string());
+        };
+        if method != "DELETE" && self.always.is_none() {
+            self.apply(method, path, &body);
         }
+        fault.show(stream);
     }
 
     fn apply(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {

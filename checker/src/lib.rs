@@ -12,6 +12,7 @@ pub mod error;
 mod exact;
 pub mod handlers;
 pub mod history;
+pub mod judge;
 pub mod openapi;
 pub mod origin;
 pub mod report;

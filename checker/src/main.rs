@@ -4,7 +4,7 @@ use std::env;
 use std::process::ExitCode;
 
 use checker::config::{self, Command, Config, PROGRAM};
-use checker::{command, crash, selftest};
+use checker::{command, crash, judge, selftest};
 use common::cli::{self, EXIT_FAILURE, EXIT_USAGE};
 use common::config::secret;
 use common::health::{self, HEALTH_TIMEOUT};
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Ok(Command::Run(command)) => command::run(command),
         Ok(Command::Crash(command)) => crash::run(&command),
         Ok(Command::SelfTest(command)) => selftest::run(&command),
+        Ok(Command::History(history)) => judge::judge(&history),
         Ok(Command::Health(target)) => {
             cli::exit(health::check(&target, HEALTH_TIMEOUT), EXIT_FAILURE)
         }

@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-pub(crate) fn kv() -> &'static Path {
+/// The path of `kv`.
+pub fn kv() -> &'static Path {
     static KV: LazyLock<PathBuf> = LazyLock::new(|| locate("KV_BIN", "kv"));
     &KV
 }

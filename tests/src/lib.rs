@@ -17,6 +17,7 @@ mod program;
 
 use std::time::{Duration, Instant};
 
+pub use binaries::kv as kv_path;
 pub use bystander::Bystander;
 pub use cases::{Case, Recorded, golden, recorded};
 pub use client::{Client, Response, connect, request};

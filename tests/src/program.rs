@@ -108,9 +108,15 @@ impl Launch {
 
     /// Runs a program that ends by itself.
     #[track_caller]
-    pub fn run(mut self) -> Finished {
+    pub fn run(self) -> Finished {
+        self.run_within(DEADLINE)
+    }
+
+    /// The same for one that takes long.
+    #[track_caller]
+    pub fn run_within(mut self, deadline: Duration) -> Finished {
         let mut child = self.command.spawn().expect("the program starts");
-        if !ends(&child, DEADLINE) {
+        if !ends(&child, deadline) {
             child.kill().expect("it runs");
         }
         let output = child.wait_with_output().expect("it has ended");

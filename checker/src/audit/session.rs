@@ -1,6 +1,6 @@
 //! One client's connection: a call goes out once, and what comes of it is certain or unknown.
 //!
-//! Invariant: a call puts at most one request on the wire (see [`Connections::Kept`]). When in
+//! Invariant: a call puts at most one request on the wire (see `Connections::Kept`). When in
 //! doubt the outcome is unknown, never "it did not happen".
 
 use std::io;

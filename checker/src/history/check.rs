@@ -3,12 +3,13 @@
 //! checking via P-compositionality", 2015).
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::budget::Budget;
 use super::counts::Pruning;
+use super::hashes::Seeded;
 use super::model::Step;
 use super::operation::Operation;
 use super::problem;
@@ -52,7 +53,7 @@ pub fn check(history: &[Operation], limits: &Limits) -> Verdict {
                     Verdict::NotLinearizable(Box::new(example))
                 }
             };
-            let mut worst = worst.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut worst = worst.lock().unwrap_or_else(PoisonError::into_inner);
             if !matches!(*worst, Verdict::NotLinearizable(_)) {
                 *worst = verdict;
             }
@@ -66,12 +67,12 @@ pub fn check(history: &[Operation], limits: &Limits) -> Verdict {
         }
         work();
     });
-    worst.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+    worst.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The operations of each key; the keys with the fewest first.
 fn split(history: &[Operation]) -> Vec<Vec<&Operation>> {
-    let mut place_of: HashMap<&str, usize> = HashMap::new();
+    let mut place_of: HashMap<&str, usize, Seeded> = HashMap::default();
     let mut parts: Vec<Vec<&Operation>> = Vec::new();
     for operation in history {
         let place = *place_of.entry(&operation.key).or_insert_with(|| {

@@ -7,6 +7,8 @@ mod budget;
 mod check;
 mod counts;
 mod draft;
+pub mod format;
+mod hashes;
 mod model;
 mod nogoods;
 pub mod operation;
@@ -14,11 +16,14 @@ mod problem;
 mod search;
 mod sequence;
 mod shrink;
+pub mod timeline;
 pub mod verdict;
 mod zones;
 
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 

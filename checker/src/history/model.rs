@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::hashes::Seeded;
 use super::operation::Value;
 
 /// The number of no value.
@@ -80,9 +81,10 @@ pub(super) struct Step {
 /// The texts and numbers of one key's history.
 #[derive(Debug)]
 pub(super) struct Values {
-    ids: HashMap<Value, u32>,
+    ids: HashMap<Value, u32, Seeded>,
     texts: Vec<Value>,
     numbers: Vec<i64>,
+    places: HashMap<i64, u32>,
     appended: HashMap<(u32, u32), u32>,
     made_bytes: usize,
 }
@@ -189,12 +191,19 @@ impl Values {
     /// `absent_is_empty`: whether absent and the empty text are the same.
     pub(super) fn new(absent_is_empty: bool) -> Values {
         let empty: Value = Arc::from("");
-        let mut ids = HashMap::new();
+        let mut ids = HashMap::default();
         if absent_is_empty {
             ids.insert(empty.clone(), ABSENT);
         }
         let texts = vec![empty.clone(), empty];
-        Values { ids, texts, numbers: Vec::new(), appended: HashMap::new(), made_bytes: 0 }
+        Values {
+            ids,
+            texts,
+            numbers: Vec::new(),
+            places: HashMap::new(),
+            appended: HashMap::new(),
+            made_bytes: 0,
+        }
     }
 
     pub(super) fn id(&mut self, text: &Value) -> u32 {
@@ -207,9 +216,12 @@ impl Values {
         id
     }
 
+    /// The place of a number, the same for the same one.
     pub(super) fn number_at(&mut self, number: i64) -> u32 {
-        self.numbers.push(number);
-        number_of(self.numbers.len() - 1)
+        *self.places.entry(number).or_insert_with(|| {
+            self.numbers.push(number);
+            number_of(self.numbers.len() - 1)
+        })
     }
 
     pub(super) fn count(&self) -> usize {

@@ -116,15 +116,12 @@ fn after(operation: &Operation, state: &State, versions: &BTreeSet<u64>) -> Vec<
                 version: Some(version),
                 highest: Some(version),
             };
-            match version {
-                Some(version) => Some(version).filter(grows).map(with).into_iter().collect(),
-                None => {
-                    let mut states: Vec<State> =
-                        versions.iter().copied().filter(grows).map(with).collect();
-                    states.push(State { value, version: None, highest: state.highest });
-                    states
-                }
+            if let Some(version) = version {
+                return Some(version).filter(grows).map(with).into_iter().collect();
             }
+            let mut states: Vec<State> = versions.iter().copied().filter(grows).map(with).collect();
+            states.push(State { value, version: None, highest: state.highest });
+            states
         }
     }
 }

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::draft::{self, Draft, Slots, Version};
+use super::hashes::Seeded;
 use super::model::{
     ABSENT, Effect, Guard, NO_SLOT, OTHER, State, Step, ValueGuard, Values, number_of,
 };
@@ -130,6 +131,8 @@ fn draw(
             drafts.push(draft);
         }
     }
+    // Records are mostly in order.
+    #[expect(clippy::stable_sort_primitive, reason = "it makes use of runs")]
     events.sort();
     for (tick, (_, event)) in (2..).zip(&events) {
         let call = &mut calls[(event & !RETURN) as usize];
@@ -157,14 +160,8 @@ fn choose_steps(draw: &mut Draw, slots: usize, steps_max: usize) -> Option<Vec<S
             shown[slot as usize] = Some(value);
         }
     }
-    let mut anything = Vec::new();
-    let mut by_value: HashMap<u32, Vec<u32>> = HashMap::new();
-    for slot in (0..slots).filter(|slot| !is_written[*slot]) {
-        match shown[slot] {
-            Some(value) => by_value.entry(value).or_default().push(number_of(slot)),
-            None => anything.push(number_of(slot)),
-        }
-    }
+    let open: Vec<u32> = (0..slots).filter(|slot| !is_written[*slot]).map(number_of).collect();
+    let windows = windows(draw, slots);
     let mut steps = Vec::with_capacity(draw.drafts.len());
     for (draft, call) in draw.drafts.iter().zip(&mut draw.calls) {
         let start = steps.len();
@@ -172,14 +169,18 @@ fn choose_steps(draw: &mut Draw, slots: usize, steps_max: usize) -> Option<Vec<S
             Version::None => steps.push(draft.step),
             Version::Slot(slot) => steps.push(Step { slot, ..draft.step }),
             Version::Open => {
-                let known = draft.step.effect.set().and_then(|value| by_value.get(&value));
                 steps.push(draft.step);
-                let with = |&slot: &u32| Step { slot, ..draft.step };
-                steps.extend(anything.iter().chain(known.into_iter().flatten()).map(with));
-                if draft.step.effect.depends() {
-                    // The texts are not known yet.
-                    steps.extend(by_value.values().flatten().map(with));
-                }
+                // Both ends of the windows grow with the slots.
+                let from = open.partition_point(|slot| windows[*slot as usize].until < call.called);
+                let until =
+                    open.partition_point(|slot| windows[*slot as usize].from < call.returned);
+                let value = draft.step.effect.set();
+                let is_possible = |slot: &&u32| {
+                    let shown = shown[**slot as usize];
+                    value.is_none() || shown.is_none() || value == shown
+                };
+                let possible = open[from..until.max(from)].iter().filter(is_possible);
+                steps.extend(possible.map(|&slot| Step { slot, ..draft.step }));
             }
         }
         if steps.len() > steps_max.min(RETURN as usize) {
@@ -188,6 +189,42 @@ fn choose_steps(draw: &mut Draw, slots: usize, steps_max: usize) -> Option<Vec<S
         call.steps = number_of(start)..number_of(steps.len());
     }
     Some(steps)
+}
+
+/// When a slot can have been filled.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    /// Not before all that came with a lower slot had been called.
+    from: u32,
+    /// Before anything with this slot or a higher one had returned.
+    until: u32,
+}
+
+fn windows(draw: &Draw, slots: usize) -> Vec<Window> {
+    let mut windows = vec![Window { from: 0, until: OPEN }; slots];
+    for (Draft { step, version, is_required }, call) in draw.drafts.iter().zip(&draw.calls) {
+        if !is_required {
+            continue;
+        }
+        let written = match version {
+            Version::Slot(slot) => Some(*slot),
+            Version::None | Version::Open => None,
+        };
+        for slot in written.into_iter().chain(step.guard.needed_slot()) {
+            let slot = slot as usize;
+            windows[slot].until = windows[slot].until.min(call.returned);
+            if let Some(next) = windows.get_mut(slot + 1) {
+                next.from = next.from.max(call.called);
+            }
+        }
+    }
+    for slot in 1..slots {
+        windows[slot].from = windows[slot].from.max(windows[slot - 1].from);
+    }
+    for slot in (1..slots).rev() {
+        windows[slot - 1].until = windows[slot - 1].until.min(windows[slot].until);
+    }
+    windows
 }
 
 impl Problem {
@@ -412,7 +449,7 @@ impl Problem {
 
     /// Numbers the classes, and orders the calls by their times.
     pub(super) fn classify(&mut self) {
-        let mut classes: HashMap<&[Step], u32> = HashMap::new();
+        let mut classes: HashMap<&[Step], u32, Seeded> = HashMap::default();
         for call in self.required.iter_mut().chain(&mut self.optional) {
             let next = number_of(classes.len());
             let steps = &self.steps[call.steps.start as usize..call.steps.end as usize];

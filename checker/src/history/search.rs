@@ -9,6 +9,8 @@
 //! - First, unknown operations may be used any number of times: if there is no order then, there is
 //!   none at all, and what has been learnt stays true.
 
+use std::ops::Range;
+
 use super::budget::{Budget, Share};
 use super::counts::{Counts, Pruning};
 use super::model::{Effect, State, Step, Values, number_of};
@@ -28,7 +30,7 @@ pub(super) enum Found {
 /// Unknown operations that do the same.
 struct Pool {
     class: u32,
-    steps: std::ops::Range<u32>,
+    steps: Range<u32>,
     /// The times of their calls, sorted, and their places among the key's operations.
     called: Vec<u32>,
     operations: Vec<u32>,
@@ -311,7 +313,8 @@ impl<'a> Search<'a> {
                 }
                 continue;
             }
-            for step in &self.steps[steps.start as usize..steps.end as usize] {
+            for at in possible(&self.steps, steps, state) {
+                let step = &self.steps[at as usize];
                 let Some(after) = step.apply(state, &mut self.values) else {
                     continue;
                 };
@@ -390,15 +393,19 @@ impl<'a> Search<'a> {
             if called == 0 {
                 continue;
             }
-            for step_at in pool.steps.clone() {
+            for step_at in possible(&self.steps, &pool.steps, state) {
                 let step = &self.steps[step_at as usize];
                 let Some(after) = step.apply(state, &mut self.values) else {
                     continue;
                 };
                 let mut links = LinksUp { links: &self.links, at: parent };
                 let has_been = frame_state == Some(after) || links.any(|link| link.state == after);
-                let matters = last
-                    .is_none_or(|(before, last)| depends_on(step, before, last, &mut self.values));
+                let matters = last.is_none_or(|(before, last)| {
+                    // Of sums one after the other, one order will do.
+                    let is_sum = matches!((step.effect, last), (Effect::Add(_), Effect::Add(_)));
+                    let is_in_order = || self.links[parent as usize].pool as usize <= at;
+                    is_sum && is_in_order() || depends_on(step, before, last, &mut self.values)
+                });
                 if has_been || !matters {
                     continue;
                 }
@@ -514,6 +521,14 @@ impl<'a> Search<'a> {
         self.share.hold(bytes)?;
         self.share.time()
     }
+}
+
+/// The ways of a call that can be open in `state`: the first one, and that of the slot whose turn it
+/// is. The slots of the others grow.
+fn possible(steps: &[Step], of: &Range<u32>, state: State) -> impl Iterator<Item = u32> + use<> {
+    let rest = &steps[of.start as usize + 1..of.end as usize];
+    let found = rest.binary_search_by_key(&state.filled, |step| step.slot).ok();
+    [Some(of.start), found.map(|at| of.start + 1 + number_of(at))].into_iter().flatten()
 }
 
 /// The links of a chain, from its last one up.

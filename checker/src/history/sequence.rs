@@ -17,6 +17,7 @@ impl Sequence {
         let head = number_of(calls.len() * 2);
         let mut returns: Vec<(u32, u32)> =
             (0..).zip(calls).map(|(at, call)| (call.returned, at * 2 + 1)).collect();
+        #[expect(clippy::stable_sort_primitive, reason = "it makes use of runs")]
         returns.sort();
         let mut sequence = Sequence {
             next: vec![head; calls.len() * 2 + 1],

@@ -227,6 +227,7 @@ fn certain_moments(operations: &[Operation]) -> Vec<(usize, Option<Value>)> {
 }
 
 /// What the key held when the operation happened or right after it, where that is plain.
+#[expect(clippy::option_option, reason = "absence is a value, and not to know is none")]
 fn held_after(operation: &Operation) -> Option<Option<Value>> {
     let Outcome::Ok(seen) = &operation.outcome else {
         return None;
@@ -254,8 +255,12 @@ fn held_after(operation: &Operation) -> Option<Option<Value>> {
 fn only_sees(operation: &Operation) -> bool {
     match (&operation.op, &operation.outcome) {
         (Op::Get, _) | (_, Outcome::Ok(Seen::Refused(_) | Seen::Absent)) => true,
-        (_, Outcome::Ok(Seen::Done { .. } | Seen::Found { .. }))
-        | (_, Outcome::Failed | Outcome::Unknown) => false,
+        (
+            _,
+            Outcome::Ok(Seen::Done { .. } | Seen::Found { .. })
+            | Outcome::Failed
+            | Outcome::Unknown,
+        ) => false,
     }
 }
 
@@ -274,8 +279,9 @@ fn plain_value(operation: &Operation) -> Option<&Value> {
 fn refuses(operation: &Operation, held: &Value) -> bool {
     match (&operation.op, &operation.outcome) {
         (Op::Get, Outcome::Ok(Seen::Found { value, .. })) => value != held,
-        (Op::Get, Outcome::Ok(Seen::Absent)) => true,
-        (Op::Put { condition: Condition::None, .. }, _) => true,
+        (Op::Get, Outcome::Ok(Seen::Absent)) | (Op::Put { condition: Condition::None, .. }, _) => {
+            true
+        }
         (Op::Cas { expected, .. }, Outcome::Ok(Seen::Done { .. }) | Outcome::Unknown) => {
             expected.as_ref() != Some(held)
         }

@@ -34,7 +34,9 @@ fn operations(flavor: Flavor, seeds: &[Seed]) -> Vec<Operation> {
     for (process, &(kind, value, other, outcome, called_ns, length)) in (0..).zip(seeds) {
         let unique = u8::try_from(process).unwrap();
         let (op, outcome) = match flavor {
-            Flavor::Unique => register(kind, if kind % 2 == 0 { value } else { unique }, outcome),
+            Flavor::Unique => {
+                register(kind, if kind.is_multiple_of(2) { value } else { unique }, outcome)
+            }
             Flavor::Register => register(kind, value % 3, outcome),
             Flavor::Cas => cas(kind, value % 3, other % 3, outcome),
             Flavor::Keys => keys(kind, value % 3, other % 3, outcome),
@@ -71,7 +73,7 @@ fn done_or_unknown(outcome: u8) -> Outcome {
 }
 
 fn register(kind: u8, value: u8, outcome: u8) -> (Op, Outcome) {
-    if kind % 2 == 0 {
+    if kind.is_multiple_of(2) {
         let seen = if outcome == 0 { Outcome::Ok(Seen::Absent) } else { found(value) };
         return (Op::Get, seen);
     }

@@ -68,7 +68,7 @@ fn record(worker: &mut Worker<'_>, recording: &Recording, ops: usize) {
         if worker.run.is_over() {
             break;
         }
-        let looks_again = wrote.filter(|_| worker.rng.bool());
+        let looks_again = wrote.filter(|_| worker.rng.u8(..4) > 0);
         let at = looks_again.unwrap_or_else(|| place(worker, number, ops, recording.keys.len()));
         let key = &recording.keys[at];
         let (op, call) = match looks_again {

@@ -47,6 +47,13 @@ pub enum ConfigError {
     UnknownFlag(String),
     /// A flag at the end of the line that needs a value.
     MissingValue(String),
+    /// A subcommand without the argument that it needs.
+    MissingArgument {
+        /// The subcommand.
+        subcommand: &'static str,
+        /// What is missing.
+        argument: &'static str,
+    },
     /// A flag that takes no value was given one.
     UnexpectedValue(String, OsString),
     /// An argument that is no subcommand, or one too many.
@@ -90,6 +97,9 @@ impl Display for ConfigError {
                 write!(f, "unknown flag '{}', see --help", escaped(flag))
             }
             ConfigError::MissingValue(flag) => write!(f, "{}: a value is missing", escaped(flag)),
+            ConfigError::MissingArgument { subcommand, argument } => {
+                write!(f, "{subcommand}: {argument} is missing, see --help")
+            }
             ConfigError::UnexpectedValue(flag, value) => {
                 let value = escaped_bytes(value.as_bytes());
                 write!(f, "{}: takes no value, but got '{value}'", escaped(flag))
