@@ -87,10 +87,10 @@ const STORE: SecretSetting =
     SecretSetting::new("STORE", "STORE_FILE", "memory, durable, etcd://host:2379");
 
 const DATA_DIR: Setting<Option<PathBuf>> =
-    Setting { name: "DATA_DIR", default: "none", help: "kept in this directory", parse: data_dir };
+    Setting { name: "DATA_DIR", default: "none", help: "keep all keys here", parse: data_dir };
 
 const FSYNC: Setting<Fsync> =
-    Setting { name: "FSYNC", default: "always", help: "or how often (100ms)", parse: fsync };
+    Setting { name: "FSYNC", default: "always", help: "or after: 100ms", parse: fsync };
 
 const CACHE_SIZE: Setting<usize> = Setting {
     name: "CACHE_SIZE",
