@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::model::{Effect, NO_SLOT, State, UNSEEN};
+use super::model::{Effect, NO_SLOT, OTHER, State, Step, UNSEEN};
 use super::nogoods::{Kinds, kind_bit};
 use super::problem::{Call, Problem};
 
@@ -24,9 +24,16 @@ pub(super) struct Counts {
     slots: Vec<u32>,
     /// How many calls ask for something.
     guarded: usize,
+    /// How many calls need a value, and how many set one whatever was there.
+    needing: usize,
+    setting: usize,
+    /// Whether unknown operations may set one.
+    may_set: bool,
     /// The pools that can set a value, with how many there are in each.
     pools_of: HashMap<u32, Vec<(usize, u32)>>,
     is_pruning: bool,
+    /// Whether texts only grow until one is set: appends, and nothing else that depends on the state.
+    is_growing: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,8 +77,12 @@ impl Counts {
             values: vec![OfValue::default(); problem.values.count()],
             slots: vec![0; problem.slots],
             guarded: 0,
+            needing: 0,
+            setting: 0,
+            may_set: effects.iter().any(|effect| effect.set().is_some()),
             pools_of,
             is_pruning: pruning == Pruning::On && !problem.is_dynamic,
+            is_growing: pruning == Pruning::On && is_growing(problem),
         };
         for part in &calls {
             counts.add(*part);
@@ -97,13 +108,20 @@ impl Counts {
     }
 
     /// Whether there is no way on after going from one state to the other, and on which kinds of
-    /// unknown operations that depends. `used`: how many of each; `None` if there are always more.
+    /// unknown operations that depends. `is_growth`: whether by an append. `used`: how many of each
+    /// kind; `None` if there are always more.
     pub(super) fn dead_if_left(
         &self,
         from: State,
         to: State,
+        is_growth: bool,
         used: Option<&[u32]>,
     ) -> Option<Kinds> {
+        if self.is_growing && self.setting == 0 && !self.may_set {
+            let of = self.values.get(from.value as usize).copied().unwrap_or_default();
+            let is_left = is_growth && from.value != to.value && of.needed > 0;
+            return (is_left || to.value == OTHER && self.needing > 0).then_some(0);
+        }
         if !self.is_pruning {
             return None;
         }
@@ -126,6 +144,8 @@ impl Counts {
     pub(super) fn lift(&mut self, call: u32) {
         let part = self.calls[call as usize];
         self.guarded -= usize::from(part.is_guarded);
+        self.needing -= usize::from(part.needs != NOTHING);
+        self.setting -= usize::from(part.sets != NOTHING);
         if let Some(of) = self.values.get_mut(part.needs as usize) {
             of.needed -= 1;
             of.taken -= u32::from(part.takes());
@@ -144,6 +164,8 @@ impl Counts {
 
     fn add(&mut self, part: Part) {
         self.guarded += usize::from(part.is_guarded);
+        self.needing += usize::from(part.needs != NOTHING);
+        self.setting += usize::from(part.sets != NOTHING);
         if let Some(of) = self.values.get_mut(part.needs as usize) {
             of.needed += 1;
             of.taken += u32::from(part.takes());
@@ -161,6 +183,11 @@ impl Part {
     fn takes(self) -> bool {
         self.sets != NOTHING && self.sets != self.needs
     }
+}
+
+fn is_growing(problem: &Problem) -> bool {
+    let is_sum = |step: &Step| matches!(step.effect, Effect::Add(_));
+    problem.is_dynamic && !problem.steps.iter().any(is_sum)
 }
 
 fn part(problem: &Problem, call: &Call) -> Part {

@@ -86,6 +86,8 @@ pub(super) struct Values {
     numbers: Vec<i64>,
     places: HashMap<i64, u32>,
     appended: HashMap<(u32, u32), u32>,
+    /// The texts that somebody asks about, sorted; none while that does not matter.
+    asked: Option<Vec<Value>>,
     made_bytes: usize,
 }
 
@@ -202,6 +204,7 @@ impl Values {
             numbers: Vec::new(),
             places: HashMap::new(),
             appended: HashMap::new(),
+            asked: None,
             made_bytes: 0,
         }
     }
@@ -243,6 +246,24 @@ impl Values {
         values
     }
 
+    /// From now on a text that begins none of `asked` is [`OTHER`], whatever is appended to it.
+    pub(super) fn ask(&mut self, asked: &[bool]) {
+        let texts = self.texts.iter().zip(asked).filter(|(_, is_asked)| **is_asked);
+        let mut texts: Vec<Value> = texts.map(|(text, _)| text.clone()).collect();
+        texts.sort_unstable();
+        self.asked = Some(texts);
+    }
+
+    /// Whether nobody asks about the text or about any that begins with it.
+    pub(super) fn leads_nowhere(&self, text: &str) -> bool {
+        let Some(asked) = &self.asked else {
+            return false;
+        };
+        let next = asked.partition_point(|asked| **asked < *text);
+        // The empty text may be the same as absence.
+        !text.is_empty() && asked.get(next).is_none_or(|next| !next.starts_with(text))
+    }
+
     pub(super) fn text(&self, id: u32) -> &str {
         &self.texts[id as usize]
     }
@@ -264,8 +285,11 @@ impl Values {
         if let Some(&id) = self.appended.get(&(value, text)) {
             return id;
         }
+        if value == OTHER {
+            return OTHER;
+        }
         let both = [self.text(value), self.text(text)].concat();
-        let id = self.make(&both);
+        let id = if self.leads_nowhere(&both) { OTHER } else { self.make(&both) };
         self.appended.insert((value, text), id);
         self.made_bytes += ENTRY_BYTES;
         id

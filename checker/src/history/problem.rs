@@ -7,7 +7,8 @@
 //!   higher version has returned when that one does.
 //! - An unknown write that satisfies nobody's guard is dropped: the last of such a kind can be
 //!   taken out of any order.
-//! - Values that nobody asks about are one value.
+//! - Values that nobody asks about are one value; so are, where texts are appended to, those that
+//!   begin none that somebody asks about.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -425,7 +426,8 @@ impl Problem {
     }
 
     fn merge_values(&mut self) {
-        if self.is_dynamic || self.is_numeric() {
+        let is_summing = self.steps.iter().any(|step| matches!(step.effect, Effect::Add(_)));
+        if is_summing || self.is_numeric() {
             return;
         }
         let mut is_asked = vec![false; self.values.count()];
@@ -435,14 +437,21 @@ impl Problem {
                 is_asked[value as usize] = true;
             }
         }
+        if self.is_dynamic {
+            self.values.ask(&is_asked);
+        }
+        let (values, is_dynamic) = (&self.values, self.is_dynamic);
+        let is_other = |value: u32| {
+            !is_asked[value as usize] && (!is_dynamic || values.leads_nowhere(values.text(value)))
+        };
         for step in &mut self.steps {
             if let Effect::Set(value) = &mut step.effect
-                && !is_asked[*value as usize]
+                && is_other(*value)
             {
                 *value = OTHER;
             }
         }
-        if !is_asked[self.initial.value as usize] {
+        if is_other(self.initial.value) {
             self.initial.value = OTHER;
         }
     }

@@ -394,23 +394,25 @@ impl<'a> Search<'a> {
             self.sequence.first_return().map_or(OPEN, |call| self.calls[call as usize].returned);
         for link in chain.iter().rev() {
             self.use_unknown(link.pool, until);
-            if let Some(kinds) = self.dead_if_left(state, link.state) {
+            if let Some(kinds) = self.dead_if_left(state, link.state, link.step) {
                 self.undo_to(trail);
                 return Ok(Entered::Dead(kinds));
             }
             state = link.state;
         }
         self.lift(choice.call);
-        if let Some(kinds) = self.dead_if_left(state, choice.state) {
+        let step = self.calls[choice.call as usize].steps.start;
+        if let Some(kinds) = self.dead_if_left(state, choice.state, step) {
             self.undo_to(trail);
             return Ok(Entered::Dead(kinds));
         }
         self.enter(choice.state, trail)
     }
 
-    fn dead_if_left(&self, from: State, to: State) -> Option<Kinds> {
+    fn dead_if_left(&self, from: State, to: State, step: u32) -> Option<Kinds> {
         let used = if self.is_relaxed { None } else { Some(&*self.used) };
-        self.counts.dead_if_left(from, to, used)
+        let is_growth = self.steps[step as usize].effect.depends();
+        self.counts.dead_if_left(from, to, is_growth, used)
     }
 
     fn use_unknown(&mut self, pool: u32, until: u32) {

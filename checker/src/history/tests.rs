@@ -160,7 +160,7 @@ fn numbers(kind: u8, value: u8, other: u8, outcome: u8) -> (Op, Outcome) {
 }
 
 fn texts(kind: u8, value: u8, other: u8, outcome: u8) -> (Op, Outcome) {
-    let part = text(value % 2);
+    let part = if value == 7 { Arc::from("") } else { text(value % 2) };
     match kind {
         0..3 => {
             let all = ["0", "1", "00", "01", "10", "11", "010", ""];
@@ -230,4 +230,5 @@ agrees! {
     numbers_: Flavor::Numbers, None;
     numbers_from_a_value: Flavor::Numbers, Some("1");
     texts_: Flavor::Texts, None;
+    texts_from_a_value: Flavor::Texts, Some("0");
 }
