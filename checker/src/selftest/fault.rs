@@ -72,7 +72,7 @@ pub(super) const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::DeletesAbsent, "the deletion of an absent key answers 200", "deletion"),
     (Fault::WrongStatus, "keys that differ are refused with 422", "errors"),
     (Fault::RefusedIsDone, "a write is refused and done", "errors"),
-    (Fault::PhantomRead, "1 absent key of 50 is found", "linearizability"),
+    (Fault::PhantomRead, "1 absent key of 50 is found", "deletion"),
     (Fault::VersionReused, "a deleted key begins with version 1 again", "conditions"),
     (Fault::VersionGoesBack, "versions are those of two counters", "conditions"),
     (Fault::ConditionIgnored, "a deletion ignores If-Match", "conditions"),

@@ -116,13 +116,13 @@ fn choose(
     let has_versions = worker.run.has(Feature::Versions);
     match worker.rng.u8(..20) {
         0..=5 => (Op::Get, Call::get(key)),
-        6..=11 => (put(Condition::None), Call::put(key, &value)),
-        12..=14 => (put(Condition::None), Call::post(key, &value)),
-        15 | 16 if has_versions => {
+        6..=10 => (put(Condition::None), Call::put(key, &value)),
+        11 | 12 => (put(Condition::None), Call::post(key, &value)),
+        13 | 14 if has_versions => {
             let call = Call::put(key, &value).field("If-None-Match", "*");
             (put(Condition::Absent), call)
         }
-        17 if has_versions && let Some(version) = last_version => {
+        15 if has_versions && let Some(version) = last_version => {
             let call = Call::put(key, &value).field("If-Match", format!("\"{version}\""));
             (put(Condition::Version(version)), call)
         }
