@@ -114,7 +114,7 @@ fn choose(
     let value = format!("\"{}-{number}\"", worker.index);
     let put = |condition| Op::Put { value: value.as_str().into(), condition };
     let has_versions = worker.run.has(Feature::Versions);
-    match worker.rng.u8(..20) {
+    match worker.rng.u8(..21) {
         0..=5 => (Op::Get, Call::get(key)),
         6..=10 => (put(Condition::None), Call::put(key, &value)),
         11 | 12 => (put(Condition::None), Call::post(key, &value)),
@@ -122,7 +122,7 @@ fn choose(
             let call = Call::put(key, &value).field("If-None-Match", "*");
             (put(Condition::Absent), call)
         }
-        15 if has_versions && let Some(version) = last_version => {
+        15..=17 if has_versions && let Some(version) = last_version => {
             let call = Call::put(key, &value).field("If-Match", format!("\"{version}\""));
             (put(Condition::Version(version)), call)
         }
