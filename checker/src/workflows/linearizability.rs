@@ -122,7 +122,9 @@ fn choose(
             let call = Call::put(key, &value).field("If-None-Match", "*");
             (put(Condition::Absent), call)
         }
-        15..=17 if has_versions && let Some(version) = last_version => {
+        15..=17 if has_versions => {
+            // None is known yet: no version is 0, and the same seed makes the same calls.
+            let version = last_version.unwrap_or(0);
             let call = Call::put(key, &value).field("If-Match", format!("\"{version}\""));
             (put(Condition::Version(version)), call)
         }
