@@ -207,7 +207,7 @@ impl Fault {
         // The client may have gone, which is for its own test to judge.
         let _ = write!(
             stream,
-            "HTTP/1.1 {status} Any\r\nLocation: /keys/other\r\nContent-Length: {length}\r\n\r\n{body}"
+            "HTTP/1.1 {status} Any\r\nLocation: /keys/other\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
     }
 }
