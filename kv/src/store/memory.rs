@@ -30,6 +30,8 @@ struct Shared {
     /// Entries that were removed after their time.
     expired: AtomicU64,
     started: Instant,
+    /// Unix time at the start: expiry is told by it, and taken over by it.
+    started_unix_ms: u64,
 }
 
 impl Memory {
@@ -48,6 +50,7 @@ impl Memory {
             keeper,
             expired: AtomicU64::new(0),
             started: Instant::now(),
+            started_unix_ms: unix_ms(),
         });
         keeper::start(Arc::downgrade(&shared), pokes)?;
         Ok(Memory { shared })
@@ -238,10 +241,10 @@ impl Store for Memory {
         let now_ms = self.shared.now_ms();
         let entries = table.entries(now_ms);
         drop(table);
-        let unix_ms = unix_ms();
+        let started_unix_ms = self.shared.started_unix_ms;
         Ok(Box::new(entries.into_iter().map(move |entry| {
             let expires = entry.deadline_ms() != NEVER;
-            let expires_at_ms = expires.then(|| unix_ms + (entry.deadline_ms() - now_ms));
+            let expires_at_ms = expires.then(|| started_unix_ms + entry.deadline_ms());
             Ok(Exported { entry, expires_at_ms })
         })))
     }
@@ -251,9 +254,10 @@ impl Store for Memory {
         entries: &[Imported<'_>],
         done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
     ) {
-        let outcome = self
-            .shared
-            .step(|table, now_ms, garbage| table.import(entries, unix_ms(), now_ms, garbage));
+        let outcome = self.shared.step(|table, now_ms, garbage| {
+            let unix_ms = self.shared.started_unix_ms + now_ms;
+            table.import(entries, unix_ms, now_ms, garbage)
+        });
         if outcome.is_ok() {
             if entries.iter().any(|entry| entry.expires_at_ms.is_some()) {
                 self.shared.expect(Some(Duration::ZERO));

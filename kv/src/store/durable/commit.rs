@@ -17,7 +17,7 @@ use super::directory::Directory;
 use super::group::{Group, Room};
 use super::tree::{OpenError, Tree, View, disk_error};
 use super::{Fsync, Shared};
-use crate::store::{Batched, Done, Imported, Op, Refused, Version, unix_ms};
+use crate::store::{Batched, Done, Imported, Op, Refused, Version};
 
 /// Steps in one group.
 const GROUP_STEPS_MAX: usize = 4096;
@@ -415,7 +415,7 @@ fn work(group: &mut Group<'_>, job: Job, pending: &mut Vec<Pending>) {
             pending.push(Box::new(move |kept| done(kept.and(outcome))));
         }
         Job::Import { entries, done } => {
-            let outcome = group.import(&entries, unix_ms());
+            let outcome = group.import(&entries);
             pending.push(Box::new(move |kept| done(kept.and(outcome))));
         }
         Job::Sweep { from_ms, entries_max, done } => {

@@ -132,11 +132,7 @@ impl<'a> Group<'a> {
     }
 
     /// Takes over what is newer than what is here; says how many keys those were.
-    pub(super) fn import(
-        &mut self,
-        entries: &[Imported<'_>],
-        unix_ms: u64,
-    ) -> Result<usize, Refused> {
+    pub(super) fn import(&mut self, entries: &[Imported<'_>]) -> Result<usize, Refused> {
         let next = self.next_version();
         let mut latest = self.state.version;
         let mut undo: Vec<Before> = Vec::new();
@@ -150,11 +146,10 @@ impl<'a> Group<'a> {
                 }
             };
             let known = version.is_some_and(|version| current >= Some(version));
-            if known || expires_at_ms.is_some_and(|at_ms| at_ms <= unix_ms) {
+            if known || expires_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
                 continue;
             }
-            let deadline_ms = expires_at_ms
-                .map_or(NEVER, |at_ms| self.now_ms.saturating_add(at_ms - unix_ms).min(NEVER - 1));
+            let deadline_ms = expires_at_ms.map_or(NEVER, |at_ms| at_ms.min(NEVER - 1));
             let entry = Entry::new(key, value, version.unwrap_or(next), deadline_ms);
             latest = latest.max(entry.version());
             match self.grow(name, entry) {

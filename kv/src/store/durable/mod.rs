@@ -378,7 +378,6 @@ impl Store for Durable {
     fn export(&self) -> Result<Export, Refused> {
         let view = self.shared.view()?;
         let now_ms = self.shared.now_ms();
-        let unix_ms = unix_ms();
         let entries = view.entries(std::ops::Bound::Included(record::USER_KEYS));
         let live = entries.filter_map(move |entry| {
             // The tree is not opened anew before this is over.
@@ -387,7 +386,7 @@ impl Store for Durable {
                 Ok(entry) if !entry.is_live(now_ms) => None,
                 Ok(entry) => {
                     let expires = entry.deadline_ms() != NEVER;
-                    let expires_at_ms = expires.then(|| unix_ms + (entry.deadline_ms() - now_ms));
+                    let expires_at_ms = expires.then(|| entry.deadline_ms());
                     Some(Ok(Exported { entry, expires_at_ms }))
                 }
                 Err(refused) => Some(Err(refused)),
