@@ -134,15 +134,19 @@ fn a_disk_that_kv_has_filled() {
     let (server, mut connection) = open(&small.data());
     check_all(&mut connection, count, &[]);
     let answer = connection.ask("DELETE", "/keys/key/0", &[], None).expect("an answer");
-    assert_eq!(answer.status, 200, "{answer:?}");
-    check_all(&mut connection, count, &[0]);
+    // It may be, unless the background has found no room for its tables either.
+    let removed: &[usize] = if answer.status == 200 { &[0] } else { &[] };
+    if removed.is_empty() {
+        check_full(&answer);
+    }
+    check_all(&mut connection, count, removed);
 
     small.resize(80);
     goes_on(&mut connection, "more");
-    check_all(&mut connection, count, &[0]);
+    check_all(&mut connection, count, removed);
     assert_eq!(server.stop().code, 0);
     let (_server, mut connection) = open(&small.data());
-    check_all(&mut connection, count, &[0]);
+    check_all(&mut connection, count, removed);
     assert!(connection.find("more").is_some());
 }
 
