@@ -87,7 +87,7 @@ pub fn push(out: &mut Vec<u8>, exported: &Exported) {
     out.extend_from_slice(br#","version":"#);
     push_number(out, exported.version().0);
     out.extend_from_slice(br#","expires_at_ms":"#);
-    match exported.expires_at_ms {
+    match exported.expires_at_ms() {
         Some(at_ms) => push_number(out, at_ms),
         None => out.extend_from_slice(b"null"),
     }

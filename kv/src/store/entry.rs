@@ -26,7 +26,7 @@ struct Header {
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 
 const LENGTH_BITS: u32 = u16::BITS;
-/// The deadline of what does not expire: 8,900 years from the start, and no deadline is later.
+/// The deadline of what does not expire: in the year 10889, and no deadline is later.
 pub(super) const NEVER: u64 = u64::MAX >> LENGTH_BITS;
 
 /// Bytes that an allocation of an entry has beside key and value: reference count, header, length,

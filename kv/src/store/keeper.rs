@@ -12,12 +12,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::waiters::{Looked, Waiters};
+use super::{Wait, Waiter};
 use crate::key::Key;
 
 /// Entries that are removed under one lock.
 const SWEEP_MAX: usize = 128;
 /// Between two looks at those who wait: for their time, and whether they are still there.
-pub(super) const WAITERS_TICK: Duration = Duration::from_millis(20);
+const WAITERS_TICK: Duration = Duration::from_millis(20);
 /// Without anything to expect it sleeps until it is poked.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -57,6 +58,31 @@ pub(super) trait Tended: Send + Sync + 'static {
     fn sweep(&self, entries_max: usize) -> usize;
     /// When the next entry expires.
     fn next_deadline_ms(&self) -> Option<u64>;
+
+    /// Has the keeper look after what happens in so long.
+    fn expect(&self, within: Duration) {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        self.keeper().expect(self.now_ms().saturating_add(within_ms));
+    }
+
+    /// Answers those who wait for the key and do not know its state.
+    fn wake(&self, key: &Key<'_>) {
+        self.waiters().wake(key, |key| self.look(key));
+    }
+
+    /// Keeps a waiter, whose answer may be there already.
+    fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
+        let timeout_ms = u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX >> 1);
+        let deadline_ms = self.now_ms().saturating_add(timeout_ms);
+        self.waiters().register(key, wait, deadline_ms, waiter);
+        self.wake(key);
+        self.expect(WAITERS_TICK);
+    }
+
+    /// Answers all who wait, as if their time was over.
+    fn release_waiters(&self) {
+        self.waiters().release(|key| self.look(key));
+    }
 }
 
 /// Starts the thread, which ends when the store has gone.

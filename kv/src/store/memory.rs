@@ -5,15 +5,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::entry::NEVER;
-use super::keeper::{self, Keeper, Tended, WAITERS_TICK};
+use super::clock::Clock;
+use super::keeper::{self, Keeper, Tended};
 use super::table::{Garbage, Table};
 use super::waiters::{Looked, Waiters};
 use super::{
     Batched, Condition, Export, Exported, Found, Imported, Incremented, Op, Page, Refused,
-    Selection, Stats, Store, Version, Wait, Waiter, unix_ms,
+    Selection, Stats, Store, Version, Wait, Waiter,
 };
 use crate::key::Key;
 
@@ -29,9 +29,7 @@ struct Shared {
     keeper: Keeper,
     /// Entries that were removed after their time.
     expired: AtomicU64,
-    started: Instant,
-    /// Unix time at the start: expiry is told by it, and taken over by it.
-    started_unix_ms: u64,
+    clock: Clock,
 }
 
 impl Memory {
@@ -49,8 +47,7 @@ impl Memory {
             waiters: Waiters::default(),
             keeper,
             expired: AtomicU64::new(0),
-            started: Instant::now(),
-            started_unix_ms: unix_ms(),
+            clock: Clock::start(),
         });
         keeper::start(Arc::downgrade(&shared), pokes)?;
         Ok(Memory { shared })
@@ -58,11 +55,6 @@ impl Memory {
 }
 
 impl Shared {
-    /// Milliseconds on a clock that neither stops nor goes back, whatever is done to the date.
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
-    }
-
     // A poisoned lock guards a whole table all the same: no step leaves it half changed.
     fn read(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
@@ -97,18 +89,6 @@ impl Shared {
         }
         outcome
     }
-
-    /// Has the keeper look after what happens in so long.
-    fn expect(&self, within: Option<Duration>) {
-        if let Some(within) = within {
-            let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-            self.keeper.expect(self.now_ms().saturating_add(within_ms));
-        }
-    }
-
-    fn wake(&self, key: &Key<'_>) {
-        self.waiters.wake(key, |key| Ok(self.find(key)));
-    }
 }
 
 impl Tended for Shared {
@@ -121,7 +101,7 @@ impl Tended for Shared {
     }
 
     fn now_ms(&self) -> u64 {
-        Shared::now_ms(self)
+        self.clock.now_ms()
     }
 
     fn look(&self, key: &Key<'_>) -> Looked {
@@ -161,7 +141,9 @@ impl Store for Memory {
         let outcome = self
             .shared
             .step(|table, now_ms, garbage| table.put(key, value, ttl, condition, now_ms, garbage));
-        self.shared.expect(ttl);
+        if let Some(ttl) = ttl {
+            self.shared.expect(ttl);
+        }
         if outcome.is_ok() {
             self.shared.wake(key);
         }
@@ -203,7 +185,9 @@ impl Store for Memory {
     ) {
         let outcome = self.shared.step(|table, now_ms, garbage| table.batch(ops, now_ms, garbage));
         if outcome.is_ok() {
-            self.shared.expect(ops.iter().filter_map(Op::ttl).min());
+            if let Some(ttl) = ops.iter().filter_map(Op::ttl).min() {
+                self.shared.expect(ttl);
+            }
             if self.shared.waiters.len() > 0 {
                 for op in ops {
                     self.shared.wake(&op.key);
@@ -238,15 +222,9 @@ impl Store for Memory {
 
     fn export(&self) -> Result<Export, Refused> {
         let table = self.shared.read();
-        let now_ms = self.shared.now_ms();
-        let entries = table.entries(now_ms);
+        let entries = table.entries(self.shared.now_ms());
         drop(table);
-        let started_unix_ms = self.shared.started_unix_ms;
-        Ok(Box::new(entries.into_iter().map(move |entry| {
-            let expires = entry.deadline_ms() != NEVER;
-            let expires_at_ms = expires.then(|| started_unix_ms + entry.deadline_ms());
-            Ok(Exported { entry, expires_at_ms })
-        })))
+        Ok(Box::new(entries.into_iter().map(|entry| Ok(Exported(entry)))))
     }
 
     fn import(
@@ -254,13 +232,11 @@ impl Store for Memory {
         entries: &[Imported<'_>],
         done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
     ) {
-        let outcome = self.shared.step(|table, now_ms, garbage| {
-            let unix_ms = self.shared.started_unix_ms + now_ms;
-            table.import(entries, unix_ms, now_ms, garbage)
-        });
+        let outcome =
+            self.shared.step(|table, now_ms, garbage| table.import(entries, now_ms, garbage));
         if outcome.is_ok() {
             if entries.iter().any(|entry| entry.expires_at_ms.is_some()) {
-                self.shared.expect(Some(Duration::ZERO));
+                self.shared.expect(Duration::ZERO);
             }
             if self.shared.waiters.len() > 0 {
                 for entry in entries {
@@ -272,15 +248,11 @@ impl Store for Memory {
     }
 
     fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
-        let timeout_ms = u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX >> 1);
-        let deadline_ms = self.shared.now_ms().saturating_add(timeout_ms);
-        self.shared.waiters.register(key, wait, deadline_ms, waiter);
-        self.shared.wake(key);
-        self.shared.expect(Some(WAITERS_TICK));
+        self.shared.wait(key, wait, waiter);
     }
 
     fn release_waiters(&self) {
-        self.shared.waiters.release(|key| Ok(self.shared.find(key)));
+        self.shared.release_waiters();
     }
 
     fn ready(&self, done: impl FnOnce(Result<(), Refused>) + Send + 'static) {

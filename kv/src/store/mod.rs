@@ -13,6 +13,7 @@
 //! Nothing here needs what only a map in this process can do: no call is given a closure over the
 //! kept data or hands out a reference to it.
 
+mod clock;
 mod durable;
 mod entry;
 mod etcd;
@@ -35,7 +36,7 @@ pub use etcd::{Etcd, EtcdUrl, Login, SCHEME, StartError, UrlError};
 pub use memory::Memory;
 
 use crate::key::Key;
-use entry::Entry;
+use entry::{Entry, NEVER};
 
 /// When a key was written, on the store's own count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,11 +189,7 @@ pub struct Listed(Entry);
 
 /// A key on its way out of the store.
 #[derive(Clone)]
-pub struct Exported {
-    entry: Entry,
-    /// When it expires, in milliseconds of Unix time, if it does.
-    pub expires_at_ms: Option<u64>,
-}
+pub struct Exported(Entry);
 
 /// The keys of a store as they were at one moment, in byte order. Looking for the next one may
 /// block: this is for a thread of its own.
@@ -393,6 +390,14 @@ impl Op<'_> {
 }
 
 impl Imported<'_> {
+    /// When it expires, if it is to take the place of what is there: of a key with this version, or
+    /// without a value. None for what is known already, and for what has expired.
+    fn deadline_if_news(&self, current: Option<Version>, now_ms: u64) -> Option<u64> {
+        let known = self.version.is_some_and(|version| current >= Some(version));
+        let deadline_ms = self.expires_at_ms.map_or(NEVER, |at_ms| at_ms.min(NEVER - 1));
+        (!known && now_ms < deadline_ms).then_some(deadline_ms)
+    }
+
     /// The same key with all that it names its own.
     pub fn to_owned(&self) -> Imported<'static> {
         let Imported { key, value, version, expires_at_ms } = self;
@@ -417,6 +422,11 @@ impl Versions {
 }
 
 impl Found {
+    /// The entry for whoever reads it at that time.
+    fn of(entry: Entry, now_ms: u64) -> Self {
+        Found { ttl_ms: entry.ttl_ms(now_ms), value: entry }
+    }
+
     /// The JSON text.
     pub fn value(&self) -> &[u8] {
         self.value.value()
@@ -462,17 +472,22 @@ impl Listed {
 impl Exported {
     /// The key, which is UTF-8.
     pub fn key(&self) -> &[u8] {
-        self.entry.key()
+        self.0.key()
     }
 
     /// The JSON text.
     pub fn value(&self) -> &[u8] {
-        self.entry.value()
+        self.0.value()
     }
 
     /// When it was written.
     pub fn version(&self) -> Version {
-        self.entry.version()
+        self.0.version()
+    }
+
+    /// When it expires, in milliseconds of Unix time, if it does.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        Some(self.0.deadline_ms()).filter(|at_ms| *at_ms != NEVER)
     }
 }
 

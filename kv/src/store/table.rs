@@ -62,7 +62,7 @@ impl Table {
 
     pub(super) fn get(&self, key: &Key<'_>, now_ms: u64) -> Option<Found> {
         let entry = self.find(key.as_str().as_bytes(), now_ms)?;
-        Some(Found { ttl_ms: entry.ttl_ms(now_ms), value: entry.clone() })
+        Some(Found::of(entry.clone(), now_ms))
     }
 
     pub(super) fn put(
@@ -174,26 +174,21 @@ impl Table {
         (deleted, begin_so)
     }
 
-    /// Takes over what is newer than what is here; says how many entries those were. `unix_ms` is
-    /// Unix time at `now_ms`.
+    /// Takes over what is newer than what is here; says how many entries those were. Deadlines are on
+    /// the same clock as `now_ms`.
     pub(super) fn import(
         &mut self,
         entries: &[Imported<'_>],
-        unix_ms: u64,
         now_ms: u64,
         garbage: &mut Garbage,
     ) -> Result<usize, Refused> {
         let version = self.next_version();
         let mut latest = self.version;
         let mut before: Vec<(&Key<'_>, Option<Entry>)> = Vec::new();
-        for Imported { key, value, version: given, expires_at_ms } in entries {
+        for imported in entries {
+            let Imported { key, value, version: given, .. } = imported;
             let current = self.find(key.as_str().as_bytes(), now_ms).map(Entry::version);
-            let known = given.is_some_and(|given| current >= Some(given));
-            if known || expires_at_ms.is_some_and(|at_ms| at_ms <= unix_ms) {
-                continue;
-            }
-            let deadline_ms = expires_at_ms
-                .map_or(NEVER, |at_ms| now_ms.saturating_add(at_ms - unix_ms).min(NEVER - 1));
+            let Some(deadline_ms) = imported.deadline_if_news(current, now_ms) else { continue };
             let entry = Entry::new(key, value, given.unwrap_or(version), deadline_ms);
             latest = latest.max(entry.version());
             if let Err(refused) = self.make_room(&entry, now_ms, garbage) {

@@ -17,6 +17,7 @@ use super::directory::Directory;
 use super::group::{Group, Room};
 use super::tree::{OpenError, Tree, View, disk_error};
 use super::{Fsync, Shared};
+use crate::store::keeper::Tended;
 use crate::store::{Batched, Done, Imported, Op, Refused, Version};
 
 /// Steps in one group.
@@ -184,7 +185,7 @@ impl Committer {
         for answer in pending {
             answer(outcome.clone());
         }
-        if outcome.is_ok() && self.shared.has_waiters() {
+        if outcome.is_ok() && self.shared.waiters.len() > 0 {
             for key in group.keys() {
                 self.shared.wake(&key);
             }

@@ -136,7 +136,8 @@ impl<'a> Group<'a> {
         let next = self.next_version();
         let mut latest = self.state.version;
         let mut undo: Vec<Before> = Vec::new();
-        for Imported { key, value, version, expires_at_ms } in entries {
+        for imported in entries {
+            let Imported { key, value, version, .. } = imported;
             let name = key.as_str().as_bytes();
             let current = match self.find(name) {
                 Ok(current) => current.map(|entry| entry.version()),
@@ -145,11 +146,9 @@ impl<'a> Group<'a> {
                     return Err(refused);
                 }
             };
-            let known = version.is_some_and(|version| current >= Some(version));
-            if known || expires_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
+            let Some(deadline_ms) = imported.deadline_if_news(current, self.now_ms) else {
                 continue;
-            }
-            let deadline_ms = expires_at_ms.map_or(NEVER, |at_ms| at_ms.min(NEVER - 1));
+            };
             let entry = Entry::new(key, value, version.unwrap_or(next), deadline_ms);
             latest = latest.max(entry.version());
             match self.grow(name, entry) {
@@ -252,7 +251,7 @@ impl<'a> Group<'a> {
         }
         let (done, entry) = match &op.action {
             Action::Get => {
-                return Ok((Done::Get(current.map(|entry| found(entry, self.now_ms))), None));
+                return Ok((Done::Get(current.map(|entry| Found::of(entry, self.now_ms))), None));
             }
             Action::Delete if current.is_none() => return Ok((Done::Delete(false), None)),
             Action::Delete => {
@@ -309,8 +308,4 @@ impl<'a> Group<'a> {
             }
         }
     }
-}
-
-pub(super) fn found(entry: Entry, now_ms: u64) -> Found {
-    Found { ttl_ms: entry.ttl_ms(now_ms), value: entry }
 }

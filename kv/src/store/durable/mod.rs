@@ -29,12 +29,13 @@ use self::commit::{Committer, Health, Job};
 use self::counters::Counters;
 use self::directory::Directory;
 use self::tree::{Tree, View};
+use super::clock::Clock;
 use super::entry::{Entry, NEVER};
-use super::keeper::{self, Keeper, Tended, WAITERS_TICK};
+use super::keeper::{self, Keeper, Tended};
 use super::waiters::{Looked, Waiters};
 use super::{
     Action, Batched, Condition, Done, Export, Exported, Found, Imported, Incremented, Op, Page,
-    Refused, Selection, Stats, Store, Version, Wait, Waiter, step, unix_ms,
+    Refused, Selection, Stats, Store, Version, Wait, Waiter, step,
 };
 use crate::key::Key;
 
@@ -93,13 +94,6 @@ struct Shared {
     swept_to_ms: AtomicU64,
 }
 
-/// Unix time in milliseconds as it was at the start, and what has passed since: it does not go back
-/// while the process lives, whatever is done to the date.
-struct Clock {
-    started_unix_ms: u64,
-    started: Instant,
-}
-
 impl Durable {
     /// Opens the store, or makes it in an empty directory.
     ///
@@ -127,7 +121,7 @@ impl Durable {
             waiters: Waiters::default(),
             keeper,
             counters: Counters::default(),
-            clock: Clock { started_unix_ms: unix_ms(), started: Instant::now() },
+            clock: Clock::start(),
             swept_to_ms: AtomicU64::new(0),
         });
         let mut committer = Committer {
@@ -152,12 +146,6 @@ impl Durable {
 }
 
 impl Shared {
-    fn now_ms(&self) -> u64 {
-        let Clock { started_unix_ms, started } = &self.clock;
-        let passed = u64::try_from(started.elapsed().as_millis()).unwrap_or(NEVER);
-        started_unix_ms.saturating_add(passed).min(NEVER - 1)
-    }
-
     fn published(&self) -> RwLockWriteGuard<'_, Option<Arc<View>>> {
         self.published.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,31 +184,17 @@ impl Shared {
         let entry = self.entry(key.as_str().as_bytes())?;
         let Some(entry) = entry else { return Ok(None) };
         let now_ms = if entry.deadline_ms() == NEVER { 0 } else { self.now_ms() };
-        Ok(entry.is_live(now_ms).then(|| group::found(entry, now_ms)))
+        Ok(entry.is_live(now_ms).then(|| Found::of(entry, now_ms)))
     }
 
     fn set_health(&self, health: &Health) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health.refusal();
     }
 
-    fn has_waiters(&self) -> bool {
-        self.waiters.len() > 0
-    }
-
-    fn wake(&self, key: &Key<'_>) {
-        self.waiters.wake(key, |key| self.find(key));
-    }
-
     /// Hands a job to the commit thread. If that has ended, the job is dropped, and with it the
     /// reply, which says so.
     fn submit(&self, job: Job) {
         let _ = self.jobs.send(job);
-    }
-
-    /// Has the keeper look after what happens in so long.
-    fn expect(&self, within: Duration) {
-        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        self.keeper.expect(self.now_ms().saturating_add(within_ms));
     }
 
     fn step(
@@ -245,7 +219,7 @@ impl Tended for Shared {
     }
 
     fn now_ms(&self) -> u64 {
-        Shared::now_ms(self)
+        self.clock.now_ms()
     }
 
     fn look(&self, key: &Key<'_>) -> Looked {
@@ -384,12 +358,7 @@ impl Store for Durable {
             let _view = &view;
             match entry {
                 Ok(entry) if !entry.is_live(now_ms) => None,
-                Ok(entry) => {
-                    let expires = entry.deadline_ms() != NEVER;
-                    let expires_at_ms = expires.then(|| entry.deadline_ms());
-                    Some(Ok(Exported { entry, expires_at_ms }))
-                }
-                Err(refused) => Some(Err(refused)),
+                entry => Some(entry.map(Exported)),
             }
         });
         Ok(Box::new(live))
@@ -413,15 +382,11 @@ impl Store for Durable {
     }
 
     fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
-        let timeout_ms = u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX >> 1);
-        let deadline_ms = self.shared.now_ms().saturating_add(timeout_ms);
-        self.shared.waiters.register(key, wait, deadline_ms, waiter);
-        self.shared.wake(key);
-        self.shared.expect(WAITERS_TICK);
+        self.shared.wait(key, wait, waiter);
     }
 
     fn release_waiters(&self) {
-        self.shared.waiters.release(|key| self.shared.find(key));
+        self.shared.release_waiters();
     }
 
     fn ready(&self, done: impl FnOnce(Result<(), Refused>) + Send + 'static) {

@@ -55,16 +55,13 @@ fn answer(shared: &Shared, mut reads: Vec<Read>) {
     match found {
         Ok((looked, _)) => {
             for (read, looked) in reads.into_iter().zip(looked) {
-                (read.done)(looked.map(|looked| looked.entry.map(|entry| found_at(entry, now_ms))));
+                (read.done)(
+                    looked.map(|looked| looked.entry.map(|entry| Found::of(entry, now_ms))),
+                );
             }
         }
         Err(refused) => reads.into_iter().for_each(|read| (read.done)(Err(refused.clone()))),
     }
-}
-
-/// The entry for whoever reads it now.
-pub(super) fn found_at(entry: Entry, now_ms: u64) -> Found {
-    Found { ttl_ms: entry.ttl_ms(now_ms), value: entry }
 }
 
 impl Shared {

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use super::call::Refusal;
 use super::cluster::{Failure, Resend};
-use super::read::{Looked, found_at};
+use super::read::Looked;
 use super::value::{self, Base, HEADER_BYTES};
 use super::wire::Txn;
 use super::{OPS_MAX, REQUEST_BYTES_MAX, Shared};
 use crate::key::Key;
 use crate::store::entry::Entry;
 use crate::store::step::{self, ReadLimit};
-use crate::store::{Action, Batched, Condition, Done, Op, Refused, Version};
+use crate::store::{Action, Batched, Condition, Done, Found, Op, Refused, Version};
 
 /// Tries of a step whose keys are changed by others meanwhile.
 const TRIES_MAX: u32 = 100;
@@ -204,7 +204,7 @@ impl Keys<'_> {
         }
         let (done, entry) = match &op.action {
             Action::Get => {
-                let found = state.entry.clone().map(|entry| found_at(entry, now_ms));
+                let found = state.entry.clone().map(|entry| Found::of(entry, now_ms));
                 return Ok(Done::Get(found));
             }
             Action::Delete if state.entry.is_none() => return Ok(Done::Delete(false)),

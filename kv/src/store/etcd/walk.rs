@@ -11,7 +11,7 @@ use super::value::{self, Base, HEADER_BYTES};
 use super::wire::{KeyValue, Only, Range, RangeAnswer, end_of};
 use super::{OPS_MAX, REQUEST_BYTES_MAX};
 use crate::key::Key;
-use crate::store::entry::{Entry, NEVER};
+use crate::store::entry::Entry;
 use crate::store::{Exported, Imported, Page, Refused, Selection, Version, step};
 
 /// Keys in the first part of a walk; how large their values are shows then.
@@ -193,15 +193,8 @@ impl Shared {
         let (from, end) = self.range_of("");
         let walk = Walk::new(self, from, end, 0, Only::All);
         let now_ms = self.now_ms();
-        walk.filter(move |entry| entry.as_ref().map_or(true, |entry| entry.is_live(now_ms))).map(
-            |entry| {
-                entry.map(|entry| {
-                    let deadline_ms = Some(entry.deadline_ms());
-                    let expires_at_ms = deadline_ms.filter(|&deadline_ms| deadline_ms != NEVER);
-                    Exported { entry, expires_at_ms }
-                })
-            },
-        )
+        walk.filter(move |entry| entry.as_ref().map_or(true, |entry| entry.is_live(now_ms)))
+            .map(|entry| entry.map(Exported))
     }
 
     /// Removes what begins so, in one transaction. What of it had expired is looked up afterwards, in
@@ -287,9 +280,8 @@ impl Shared {
             for (entry, looked) in entries.iter().zip(looked).rev() {
                 let looked = looked?;
                 let current = looked.entry.as_ref().map(Entry::version);
-                let known = entry.version.is_some_and(|given| current >= Some(given));
-                let deadline_ms = entry.expires_at_ms.unwrap_or(NEVER).min(NEVER);
-                if known || deadline_ms <= now_ms || !seen.insert(entry.key.as_str()) {
+                let Some(deadline_ms) = entry.deadline_if_news(current, now_ms) else { continue };
+                if !seen.insert(entry.key.as_str()) {
                     continue;
                 }
                 let lease = self.leases.get(&self.cluster, deadline_ms, now_ms)?;
