@@ -7,11 +7,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use common::client;
 use common::config::secret::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
-use ureq::config::{AutoHeaderValue, Config, IpFamily, RedirectAuthHeaders};
+use ureq::config::Config;
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -148,38 +149,16 @@ pub(crate) fn config(request_timeout: Duration, connections: Connections) -> Con
         Connections::Fresh => (0, Duration::ZERO),
         Connections::Kept => (1, CONNECTION_IDLE_MAX),
     };
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .https_only(false)
-        .ip_family(IpFamily::Any)
-        .proxy(None)
-        .no_delay(true)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .redirect_auth_headers(RedirectAuthHeaders::Never)
-        .save_redirect_history(false)
-        .user_agent(USER_AGENT)
+    client::config(USER_AGENT)
         .accept("application/json")
-        .accept_encoding(AutoHeaderValue::None)
         .max_response_header_size(ANSWER_HEAD_BYTES_MAX)
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
         .max_idle_connections(kept)
         .max_idle_connections_per_host(kept)
         .max_idle_age(idle_age)
-        .allow_non_standard_methods(false)
         // One deadline for the whole call; a phase has none of its own.
         .timeout_global(Some(request_timeout))
-        .timeout_per_call(None)
-        .timeout_per_read(None)
-        .timeout_per_write(None)
-        .timeout_resolve(None)
-        .timeout_connect(None)
-        .timeout_send_request(None)
-        .timeout_await_100(None)
-        .timeout_send_body(None)
-        .timeout_recv_response(None)
-        .timeout_recv_body(None)
         .build()
 }
 

@@ -1,6 +1,7 @@
 //! What `kv` and `checker` both need and neither owns.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod docs;
 pub mod health;

@@ -7,13 +7,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::client::Lookups;
 use common::config::secret::Secret;
 use http::{HeaderMap, Method, Request};
 use ureq::Agent;
 
 use super::call::Call;
 use super::cancel::Cancel;
-use super::wire::{OneLookup, Wires};
+use super::wire::Wires;
 use crate::client::{ANSWER_BODY_BYTES_MAX, Connections, config};
 
 /// How long a call of a workflow may take, whole.
@@ -169,8 +170,10 @@ impl From<ureq::Error> for Lost {
     }
 }
 
+/// A session has one service, and looks its name up once.
 fn agent(timeout: Duration) -> Agent {
-    Agent::with_parts(config(timeout, Connections::Kept), Wires, OneLookup::default())
+    let lookups = Lookups::kept_for(Duration::MAX);
+    Agent::with_parts(config(timeout, Connections::Kept), Wires, lookups)
 }
 
 /// Nanoseconds since the beginning of a run, on the clock that all its threads share.

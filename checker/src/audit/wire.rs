@@ -1,44 +1,22 @@
-//! What is below ureq in a session: names are looked up once, and a call costs few system calls.
+//! What is below ureq in a session: a call costs few system calls.
 //!
-//! ureq's own look-up starts a thread for each call, and its socket sets both time-outs and changes
-//! its mode four times. That is more than the rest of a call, and would be measured as the
-//! service's.
+//! ureq's own socket sets both time-outs and changes its mode four times. That is more than the rest
+//! of a call, and would be measured as the service's.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use http::Uri;
 use rustix::net::{RecvFlags, recv};
 use ureq::Error;
 use ureq::config::Config;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
 };
 
 /// A time-out of a socket is set anew when it is off by more than this.
 const TIMEOUT_STEP: Duration = Duration::from_millis(200);
-
-/// Looks a name up once. A session has one service.
-#[derive(Debug, Default)]
-pub(super) struct OneLookup(OnceLock<ResolvedSocketAddrs>);
-
-impl Resolver for OneLookup {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        if let Some(known) = self.0.get() {
-            return Ok(known.clone());
-        }
-        let found = DefaultResolver::default().resolve(uri, config, timeout)?;
-        Ok(self.0.get_or_init(|| found).clone())
-    }
-}
 
 /// Connects by TCP.
 #[derive(Debug)]

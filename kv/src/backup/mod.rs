@@ -11,10 +11,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::client;
 use common::config::secret::Secret;
 use common::text::io_error;
 use serde_json::Value;
-use ureq::config::{AutoHeaderValue, IpFamily, RedirectAuthHeaders};
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 
@@ -88,47 +88,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// For the next bytes, in either direction.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Of an answer that is no export.
 const ANSWER_BODY_BYTES_MAX: u64 = 64 << 10;
 const BUFFER_BYTES: usize = 64 << 10;
 
 const USER_AGENT: &str = concat!("kv/", env!("CARGO_PKG_VERSION"));
 
-/// Every setting is given, so that no default of the library decides: no proxy, no redirect, no
-/// connection that is kept. Nothing limits the whole, for an export may take hours.
+/// A connection for each call. Nothing limits the whole, for an export may take hours.
 fn agent() -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .https_only(false)
-        .ip_family(IpFamily::Any)
-        .proxy(None)
-        .no_delay(true)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .redirect_auth_headers(RedirectAuthHeaders::Never)
-        .save_redirect_history(false)
-        .user_agent(USER_AGENT)
+    client::config(USER_AGENT)
         .accept("*/*")
-        .accept_encoding(AutoHeaderValue::None)
-        .max_response_header_size(ANSWER_HEAD_BYTES_MAX)
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
-        .max_idle_connections(0)
-        .max_idle_connections_per_host(0)
-        .max_idle_age(Duration::ZERO)
-        .allow_non_standard_methods(false)
-        .timeout_global(None)
-        .timeout_per_call(None)
         .timeout_per_read(Some(STALL_TIMEOUT))
         .timeout_per_write(Some(STALL_TIMEOUT))
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_send_request(Some(STALL_TIMEOUT))
-        .timeout_await_100(None)
-        .timeout_send_body(None)
         .timeout_recv_response(Some(ANSWER_TIMEOUT))
-        .timeout_recv_body(None)
         .build()
         .into()
 }

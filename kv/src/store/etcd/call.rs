@@ -9,9 +9,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::config::{AutoHeaderValue, IpFamily, RedirectAuthHeaders};
+use common::client::{self, Lookups};
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{Response, StatusCode};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Timeout};
 
 use super::wire::ErrorAnswer;
@@ -22,12 +23,12 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of an answer; a page of a list is asked for in parts that stay far below.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
-/// Bytes of an answer's head; etcd's have some 400.
-const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Connections that are kept for the next call, a little more than there are threads.
 const IDLE_CONNECTIONS_MAX: usize = 32;
 /// etcd itself keeps them open for ever.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long the address of a node is taken for what it was; one that moves is away for longer.
+const LOOKUP_MAX: Duration = Duration::from_secs(1);
 
 const USER_AGENT: &str = concat!("kv/", env!("CARGO_PKG_VERSION"));
 
@@ -98,33 +99,19 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The agent for all calls. Every setting is given, so that no default of the library decides.
+/// The agent for all calls, which keeps connections.
 pub(super) fn agent() -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .https_only(false)
-        .ip_family(IpFamily::Any)
-        .proxy(None)
-        .no_delay(true)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .redirect_auth_headers(RedirectAuthHeaders::Never)
-        .save_redirect_history(false)
-        .user_agent(USER_AGENT)
-        .accept(AutoHeaderValue::None)
-        .accept_encoding(AutoHeaderValue::None)
-        .max_response_header_size(HEAD_BYTES_MAX)
+    let config = client::config(USER_AGENT)
         .input_buffer_size(64 << 10)
         .output_buffer_size(64 << 10)
         .max_idle_connections(IDLE_CONNECTIONS_MAX * 4)
         .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
         .max_idle_age(IDLE_MAX)
-        .allow_non_standard_methods(false)
         .timeout_global(Some(CALL_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_resolve(Some(CONNECT_TIMEOUT))
-        .build()
-        .new_agent()
+        .build();
+    Agent::with_parts(config, DefaultConnector::default(), Lookups::kept_for(LOOKUP_MAX))
 }
 
 /// Sends the body to the path and gives what came back: the whole answer, in one text.
