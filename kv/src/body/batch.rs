@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::object::{Object, TakeMember};
 use super::{BodyError, decode, python_json, text};
 use crate::key::{Key, KeyError};
 use crate::query;
@@ -247,7 +248,7 @@ impl<'de> Visitor<'de> for OpsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut ops = Ops { read: Vec::with_capacity(OPS_EXPECTED), count: 0, fault: None };
-        while let Some(fields) = seq.next_element::<Fields>()? {
+        while let Some(Object(fields)) = seq.next_element::<Object<Fields>>()? {
             if ops.count < OPS_MAX && ops.fault.is_none() {
                 match fields.into_op() {
                     Ok(op) => ops.read.push(op),
@@ -260,36 +261,18 @@ impl<'de> Visitor<'de> for OpsVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::default();
-        while let Some((name, text)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let text = Some(text.get());
-            match decode(name.get()).as_deref() {
-                Some("op") => fields.op = text,
-                Some("key") => fields.key = text,
-                Some("value") => fields.value = text,
-                Some("ttl") => fields.ttl = text,
-                Some("if_version") => fields.if_version = text,
-                Some("by") => fields.by = text,
-                Some(_) | None => fields.unknown = Some(name.get()),
-            }
+impl<'a> TakeMember<'a> for Fields<'a> {
+    fn take(&mut self, name: Option<&str>, written: &'a str, text: &'a str) {
+        let text = Some(text);
+        match name {
+            Some("op") => self.op = text,
+            Some("key") => self.key = text,
+            Some("value") => self.value = text,
+            Some("ttl") => self.ttl = text,
+            Some("if_version") => self.if_version = text,
+            Some("by") => self.by = text,
+            Some(_) | None => self.unknown = Some(written),
         }
-        Ok(fields)
     }
 }
 

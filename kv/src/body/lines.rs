@@ -15,9 +15,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
+use super::object::{Object, TakeMember};
 use super::{BodyError, SyntaxError, decode, python_json};
 use crate::answer::{push_json_string, push_number};
 use crate::key::{Key, KeyError};
@@ -124,8 +122,8 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Line<'_>>, LineFault<'_>> {
     if text.trim_matches([' ', '\t', '\r']).is_empty() {
         return Ok(None);
     }
-    match serde_json::from_str::<Members>(text) {
-        Ok(members) => members.into_line().map(Some),
+    match serde_json::from_str::<Object<Members>>(text) {
+        Ok(Object(members)) => members.into_line().map(Some),
         Err(_) => Err(match python_json::check(text) {
             Err(error) => LineFault::Syntax(error),
             Ok(()) => LineFault::NotObject,
@@ -207,35 +205,17 @@ fn unfold(value: &str) -> Option<String> {
     Some(out)
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Members::default();
-        while let Some((name, text)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let text = Some(text.get());
-            match decode(name.get()).as_deref() {
-                Some("key") => members.key = text,
-                Some("value") => members.value = text,
-                Some("version") => members.version = text,
-                Some("expires_at_ms") => members.expires_at_ms = text,
-                Some("folded") => members.folded = text,
-                Some(_) | None => members.unknown = Some(name.get()),
-            }
+impl<'a> TakeMember<'a> for Members<'a> {
+    fn take(&mut self, name: Option<&str>, written: &'a str, text: &'a str) {
+        let text = Some(text);
+        match name {
+            Some("key") => self.key = text,
+            Some("value") => self.value = text,
+            Some("version") => self.version = text,
+            Some("expires_at_ms") => self.expires_at_ms = text,
+            Some("folded") => self.folded = text,
+            Some(_) | None => self.unknown = Some(written),
         }
-        Ok(members)
     }
 }
 

@@ -25,6 +25,7 @@
 
 pub mod batch;
 pub mod lines;
+mod object;
 mod python_json;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ mod tests;
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use object::{Object, TakeMember};
 use serde_json::value::RawValue;
 
 pub use batch::BatchError;
@@ -96,8 +97,8 @@ pub enum Fault {
 /// Reads the body of a POST or PUT.
 pub fn parse(body: &[u8]) -> Result<Put<'_>, BodyError<'_>> {
     let text = text(body)?;
-    match serde_json::from_str::<Members>(text) {
-        Ok(members) => members.into_put(text),
+    match serde_json::from_str::<Object<Members>>(text) {
+        Ok(Object(members)) => members.into_put(text),
         Err(_) => Err(match python_json::check(text) {
             Err(error) => BodyError::Syntax(error),
             Ok(()) => BodyError::NotObject { input: text },
@@ -191,6 +192,7 @@ impl Fault {
 }
 
 /// The JSON texts of the two members, of duplicates the last.
+#[derive(Default)]
 struct Members<'a> {
     key: Option<&'a str>,
     value: Option<&'a str>,
@@ -218,32 +220,13 @@ impl<'a> Members<'a> {
     }
 }
 
-/// By hand, because a derived one refuses duplicates and names that are not Unicode.
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Members { key: None, value: None };
-        while let Some((name, text)) = map.next_entry::<&RawValue, &RawValue>()? {
-            match decode(name.get()).as_deref() {
-                Some("key") => members.key = Some(text.get()),
-                Some("value") => members.value = Some(text.get()),
-                Some(_) | None => {}
-            }
+impl<'a> TakeMember<'a> for Members<'a> {
+    fn take(&mut self, name: Option<&str>, _: &'a str, text: &'a str) {
+        match name {
+            Some("key") => self.key = Some(text),
+            Some("value") => self.value = Some(text),
+            Some(_) | None => {}
         }
-        Ok(members)
     }
 }
 
