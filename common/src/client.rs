@@ -49,8 +49,9 @@ pub fn config(user_agent: &str) -> ConfigBuilder<AgentScope> {
         .timeout_recv_body(None)
 }
 
-/// Looks a name up once in a while: ureq's own look-up starts a thread for each call, also for one
-/// on a connection that is open. There is an entry for each service that its client is told of.
+/// Looks a name up once in a while, and an address never: ureq's own look-up starts a thread for
+/// each call, also for one on a connection that is open. There is an entry for each service that its
+/// client is told of.
 #[derive(Debug)]
 pub struct Lookups {
     known: Mutex<HashMap<String, (Instant, ResolvedSocketAddrs)>>,
@@ -72,6 +73,11 @@ impl Resolver for Lookups {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
         let service = uri.authority().map_or("", |authority| authority.as_str());
+        if let Ok(address) = service.parse() {
+            let mut found = self.empty();
+            found.push(address);
+            return Ok(found);
+        }
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((since, found)) = known().get(service)
             && since.elapsed() < self.kept
