@@ -114,15 +114,15 @@ fn choose(
     let value = format!("\"{}-{number}\"", worker.index);
     let put = |condition| Op::Put { value: value.as_str().into(), condition };
     let has_versions = worker.run.has(Feature::Versions);
-    match worker.rng.u8(..21) {
+    match worker.rng.u8(..23) {
         0..=5 => (Op::Get, Call::get(key)),
-        6..=10 => (put(Condition::None), Call::put(key, &value)),
-        11 | 12 => (put(Condition::None), Call::post(key, &value)),
-        13 | 14 if has_versions => {
+        6..=11 => (put(Condition::None), Call::put(key, &value)),
+        12..=14 => (put(Condition::None), Call::post(key, &value)),
+        15 | 16 if has_versions => {
             let call = Call::put(key, &value).field("If-None-Match", "*");
             (put(Condition::Absent), call)
         }
-        15..=17 if has_versions => {
+        17..=19 if has_versions => {
             // None is known yet: no version is 0, and the same seed makes the same calls.
             let version = last_version.unwrap_or(0);
             let call = Call::put(key, &value).field("If-Match", format!("\"{version}\""));
