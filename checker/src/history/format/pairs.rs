@@ -70,6 +70,9 @@ pub(super) fn pair(
             continue;
         }
         let Some(invoked) = open.remove(&event.process) else {
+            if event.kind == Kind::Info {
+                continue; // A note, for nothing was called.
+            }
             return error(event.line, format!("process {} has no call open", event.process));
         };
         if invoked.function != event.function {
@@ -163,7 +166,7 @@ fn outcome(op: &Op, returned: Option<Event>, dialect: Dialect) -> Option<Outcome
             | Op::Add { .. },
             _,
         ) => Some(Outcome::Ok(Seen::Done { version: None })),
-        (Kind::Fail, _, _) if is_timed_out(&value) => Some(Outcome::Unknown),
+        (Kind::Fail, _, Dialect::JepsenLog) if is_timed_out(&value) => Some(Outcome::Unknown),
         (Kind::Fail, Op::Cas { .. }, Dialect::JepsenLog) => {
             Some(Outcome::Ok(Seen::Refused(Refusal::Unseen)))
         }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::edn::Edn;
 use super::{Format, Model};
+use crate::history::Outcome;
 
 const GET: &str =
     r#"{"process":0,"op":"get","outcome":"ok","seen":1,"called_ns":1,"returned_ns":2}"#;
@@ -69,6 +70,35 @@ fn jepsens_entries_that_do_not_fit_are_refused_with_their_line() {
     let jump = LOG.replace(":ok", ":oh");
     refused(Format::JepsenLog, Model::Any, &jump, "line 2: ':oh' is none of :invoke");
     refused(Format::JepsenLog, Model::Register, LOG, "line 1: the model has no :cas");
+}
+
+/// Some of Jepsen's logs of etcd set their words apart by columns, which were taken for empty words.
+#[test]
+fn words_of_a_log_are_apart_by_any_space() {
+    let read = |text: &str| Format::JepsenLog.read(text, Model::Any);
+    let expected = read(LOG).unwrap();
+    assert_eq!(expected.operations.len(), 1);
+    for space in [" ", "   ", "\t ", " \t\t"] {
+        let text = LOG.replace('\t', space).replace(" - ", &format!("{space}-{space}"));
+        assert_eq!(read(&text).as_ref(), Ok(&expected), "{text}");
+    }
+    assert_eq!(read(&LOG.replace("\n", "  \r\n")).as_ref(), Ok(&expected));
+    let other = format!("{LOG}INFO  jepsen.util up\nINFO jepsen.util - :nemesis :info :stop nil\n");
+    assert_eq!(read(&other).as_ref(), Ok(&expected));
+}
+
+#[test]
+fn what_failed_by_a_time_out_is_unknown_in_a_log_and_did_not_happen_in_edn() {
+    let outcomes = |format: Format, text: &str| {
+        let read = format.read(text, Model::Any).unwrap();
+        read.operations.into_iter().map(|operation| operation.outcome).collect::<Vec<_>>()
+    };
+    let log =
+        "INFO  jepsen.util - 0 :invoke :write 1\nINFO  jepsen.util - 0 :fail :write :timed-out\n";
+    assert_eq!(outcomes(Format::JepsenLog, log), [Outcome::Unknown]);
+    let edn = "{:process 0 :type :invoke :f :write :value 1}\n\
+               {:process 0 :type :fail :f :write :value :timed-out}";
+    assert_eq!(outcomes(Format::Edn, edn), [Outcome::Failed]);
 }
 
 #[test]
