@@ -17,6 +17,7 @@ use crate::report::{Evidence, Operations, REPLAY_CALLS_MAX, Timeline, quoted};
 
 /// How often a call is made that may be repeated, until it has an answer.
 const ATTEMPTS: usize = 4;
+const NAMES_ITS_KEY: &str = "an answer names its key";
 
 /// One client. What it counts gets into the ledger when it is dropped.
 pub struct Worker<'a> {
@@ -27,6 +28,8 @@ pub struct Worker<'a> {
     /// Its own stream of random numbers: the same for the same seed, workflow and index.
     pub rng: Rng,
     session: Session,
+    /// Another connection, which is there when it is needed.
+    elsewhere: Option<Session>,
     trail: Vec<Call>,
     operations: Operations,
     checks: u64,
@@ -68,8 +71,16 @@ impl Sent {
 /// What is read of the answer to a GET.
 #[derive(Deserialize)]
 struct Found<'a> {
+    key: Option<String>,
     #[serde(borrow)]
     value: &'a RawValue,
+}
+
+/// Which of its connections a worker uses.
+#[derive(Clone, Copy)]
+enum Connection {
+    Own,
+    Elsewhere,
 }
 
 impl<'a> Worker<'a> {
@@ -80,6 +91,7 @@ impl<'a> Worker<'a> {
             index,
             rng: Rng::with_seed(seed),
             session: Session::new(Arc::clone(&run.plan.target), &run.plan.cancel),
+            elsewhere: None,
             trail: Vec::new(),
             operations: Operations::default(),
             checks: 0,
@@ -106,17 +118,31 @@ impl<'a> Worker<'a> {
 
     /// Sends once, and tells what came of it and when.
     pub fn send(&mut self, call: &Call) -> Sent {
+        self.send_on(Connection::Own, call)
+    }
+
+    fn send_on(&mut self, connection: Connection, call: &Call) -> Sent {
         if self.trail.len() >= REPLAY_CALLS_MAX {
             self.trail.remove(0);
         }
         self.trail.push(call.clone());
-        self.send_untracked(call)
+        self.send_untracked_on(connection, call)
     }
 
     /// The same, without a place in the evidence; for calls in large numbers.
     pub fn send_untracked(&mut self, call: &Call) -> Sent {
+        self.send_untracked_on(Connection::Own, call)
+    }
+
+    fn send_untracked_on(&mut self, connection: Connection, call: &Call) -> Sent {
+        let plan = self.run.plan;
+        let new = || Session::new(Arc::clone(&plan.target), &plan.cancel);
+        let session = match connection {
+            Connection::Own => &self.session,
+            Connection::Elsewhere => self.elsewhere.get_or_insert_with(new),
+        };
         let called_ns = ns_since(self.run.epoch);
-        let outcome = self.session.send(call);
+        let outcome = session.send(call);
         let returned_ns = ns_since(self.run.epoch);
         let sent = Sent { outcome, called_ns, returned_ns };
         self.operations.sent += 1;
@@ -130,7 +156,30 @@ impl<'a> Worker<'a> {
             self.latency.add(Duration::from_nanos(returned_ns.saturating_sub(called_ns)));
             self.run.plan.watch.count();
         }
+        if let Ok(answer) = &sent.outcome {
+            self.names_its_key(call, answer);
+        }
         sent
+    }
+
+    /// An answer for another key is a broken promise whatever the call was for. One that names no
+    /// key is left to whoever reads it: it may be no answer of a kv at all.
+    fn names_its_key(&mut self, call: &Call, answer: &Answer) {
+        let Some(wanted) = call.key_in_answer().filter(|_| answer.status == 200) else { return };
+        let key = found(answer).and_then(|found| found.key);
+        if key.is_none_or(|key| key == wanted) {
+            return;
+        }
+        let replay =
+            if self.trail.last() == Some(call) { self.replay() } else { vec![self.curl(call)] };
+        let evidence = Evidence {
+            promise: NAMES_ITS_KEY.to_owned(),
+            expected: quoted(&format!("200 with the key {wanted}")),
+            seen: quoted(&shown(answer)),
+            replay,
+            timeline: None,
+        };
+        self.run.ledger.entries().broken(evidence);
     }
 
     /// Sends once; ends the case if the outcome is unknown.
@@ -153,13 +202,22 @@ impl<'a> Worker<'a> {
     /// Sends what may be sent twice without harm, a few times until there is an answer. A service
     /// that answers 5xx each time has answered with that.
     pub fn ask(&mut self, call: &Call) -> Step<Answer> {
+        self.ask_on(Connection::Own, call)
+    }
+
+    /// The same on another connection: what one has been told all have to know.
+    pub fn ask_elsewhere(&mut self, call: &Call) -> Step<Answer> {
+        self.ask_on(Connection::Elsewhere, call)
+    }
+
+    fn ask_on(&mut self, connection: Connection, call: &Call) -> Step<Answer> {
         let mut lost = None;
         let mut answered = None;
         for _ in 0..ATTEMPTS {
             if self.run.is_over() {
                 return Err(Stop::Over);
             }
-            match self.send(call).outcome {
+            match self.send_on(connection, call).outcome {
                 Ok(answer) if answer.effect() != Effect::Unknown => return Ok(answer),
                 Ok(answer) => answered = Some(answer),
                 Err(error) => lost = Some(error),
@@ -205,11 +263,15 @@ impl<'a> Worker<'a> {
         self.holds(promise, holds, format!("status {}", wanted.join(" or ")), shown(answer))
     }
 
-    /// Asserts that the answer to a GET holds this value, which is JSON text.
+    /// Asserts that the answer to a GET names a key, which is looked at when it comes, and holds
+    /// this value, which is JSON text.
     pub fn value(&mut self, promise: &str, answer: &Answer, value: &str) -> Step {
+        let found = found(answer);
         let holds = answer.status == 200
-            && value_of(answer).is_some_and(|found| exact::same(&found, value));
-        self.holds(promise, holds, format!("200 with the value {value}"), shown(answer))
+            && found.as_ref().is_some_and(|found| exact::same(found.value.get(), value));
+        self.holds(promise, holds, format!("200 with the value {value}"), shown(answer))?;
+        let has_key = found.is_some_and(|found| found.key.is_some());
+        self.holds(NAMES_ITS_KEY, has_key, "200 with the key", shown(answer))
     }
 
     /// Adds a broken promise whose operations are on a timeline.
@@ -264,8 +326,11 @@ impl Drop for Worker<'_> {
 
 /// The value in the answer to a GET, as JSON text.
 pub fn value_of(answer: &Answer) -> Option<String> {
-    let found: Found<'_> = serde_json::from_str(&answer.body).ok()?;
-    Some(found.value.get().to_owned())
+    Some(found(answer)?.value.get().to_owned())
+}
+
+fn found(answer: &Answer) -> Option<Found<'_>> {
+    serde_json::from_str(&answer.body).ok()
 }
 
 /// An answer in few words.

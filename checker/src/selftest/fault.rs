@@ -37,6 +37,13 @@ pub(super) enum Fault {
     ConditionIgnored,
     NotModifiedAlways,
     WaitsNotAtAll,
+    StaleHead,
+    BatchRounds,
+    CutKeys,
+    LostLineBreak,
+    LostLargeOverwrite,
+    ComesBackLate,
+    PrefixLeavesLast,
 }
 
 /// A fault, what it is in words, and a workflow that has to find it every time. Others find it too,
@@ -78,4 +85,11 @@ pub(super) const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::ConditionIgnored, "a deletion ignores If-Match", "conditions"),
     (Fault::NotModifiedAlways, "304 to any If-None-Match", "conditions"),
     (Fault::WaitsNotAtAll, "a wait answers at once", "conditions"),
+    (Fault::StaleHead, "HEAD is answered from a cache of 100 ms", "types"),
+    (Fault::BatchRounds, "a put of a batch rounds numbers to doubles", "types"),
+    (Fault::CutKeys, "keys are cut at 256 bytes", "types"),
+    (Fault::LostLineBreak, "a line break of two characters becomes one", "types"),
+    (Fault::LostLargeOverwrite, "half of the overwrites with more than 20 kB are lost", "types"),
+    (Fault::ComesBackLate, "1 deleted key of 20 comes back after a second", "deletion"),
+    (Fault::PrefixLeavesLast, "a deletion of many by prefix leaves the last", "deletion"),
 ];

@@ -10,6 +10,7 @@ mod deletion;
 mod errors;
 mod expiry;
 mod gate;
+mod heads;
 mod linearizability;
 mod listing;
 mod load;
@@ -17,6 +18,7 @@ mod overwrite;
 mod races;
 mod types;
 mod values;
+mod ways;
 
 use crate::audit::features::Feature;
 use crate::audit::run::Run;
