@@ -44,7 +44,7 @@ pub(super) fn run(store: &Store, body: &[u8]) -> Result<Response, Refusal> {
             }
         }
     }
-    let (version, results) = (state.snapshot().1, results.join(","));
+    let (version, results) = (state.version, results.join(","));
     let body = format!("{{\"success\":true,\"version\":{version},\"results\":[{results}]}}");
     Ok(respond(200, &body))
 }

@@ -264,7 +264,7 @@ fn wait(store: Arc<Store>, key: String, version: u64, until: Instant, reply: Rep
 
 fn found(key: &str, entry: &Entry, raw: bool) -> Response {
     let body = if raw {
-        entry.value.clone()
+        entry.value.to_string()
     } else {
         format!("{{\"success\":true,\"key\":{},\"value\":{}}}", Value::from(key), entry.value)
     };

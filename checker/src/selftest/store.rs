@@ -3,7 +3,7 @@
 //! It shares nothing with kv: two that make the same mistake would find each other right.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ const LARGE_BYTES: usize = 20_000;
 /// A value with its version and its time.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub(super) value: String,
+    /// Shared, for a batch copies everything.
+    pub(super) value: Arc<str>,
     pub(super) version: u64,
     pub(super) expires: Option<Instant>,
 }
@@ -50,7 +51,7 @@ pub(super) enum Refused {
 #[derive(Debug, Default)]
 pub(super) struct State {
     entries: BTreeMap<String, Entry>,
-    version: u64,
+    pub(super) version: u64,
     calls: u64,
     cache: BTreeMap<String, (Instant, Option<Entry>)>,
     late: Vec<(Instant, String, Entry)>,
@@ -122,7 +123,7 @@ impl Store {
         }
         state.calls += 1;
         if found.is_none() && self.has(Fault::PhantomRead) && state.calls.is_multiple_of(50) {
-            return Some(Entry { value: "\"phantom\"".to_owned(), version: 1, expires: None });
+            return Some(Entry { value: "\"phantom\"".into(), version: 1, expires: None });
         }
         found
     }
@@ -200,7 +201,7 @@ impl State {
             (None, Some(Fault::ExpiryStays)) => old,
             (None, _) => None,
         };
-        let value = changed(fault, value);
+        let value = changed(fault, value).into();
         let entry = Entry { value, version, expires };
         self.deleted.remove(key);
         match fault {
@@ -242,7 +243,7 @@ impl State {
     }
 
     pub(super) fn sum(&self, fault: Option<Fault>, key: &str, by: i64) -> Result<i64, Refused> {
-        let value = self.entries.get(key).map_or("0", |entry| entry.value.as_str());
+        let value = self.entries.get(key).map_or("0", |entry| &*entry.value);
         let value: i64 = value.parse().map_err(|_| Refused::NotAnInteger)?;
         if fault == Some(Fault::WrappedIncrement) {
             return Ok(value.wrapping_add(by));
