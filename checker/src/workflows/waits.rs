@@ -157,7 +157,8 @@ fn prepared(worker: &mut Worker<'_>, key: String, change: Change) -> Step<Awaite
 }
 
 fn judge(worker: &mut Worker<'_>, key: &Awaited, change: Option<&Sent>, wait: &Sent) -> Step {
-    worker.retrace(key.change.preparation(&key.key));
+    let calls = || key.change.preparation(&key.key).into_iter().chain(key.change.call(&key.key));
+    worker.retrace(calls());
     let answer = match &wait.outcome {
         Ok(answer) if answer.effect() != Effect::Unknown => answer,
         Ok(answer) => return Err(Stop::Lost(format!("a wait answered {}", answer.status))),
