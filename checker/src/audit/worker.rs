@@ -27,6 +27,8 @@ pub struct Worker<'a> {
     /// Its own stream of random numbers: the same for the same seed, workflow and index.
     pub rng: Rng,
     session: Session,
+    /// A second connection; none until it is needed.
+    other: Option<Session>,
     trail: Vec<Call>,
     operations: Operations,
     checks: u64,
@@ -80,6 +82,7 @@ impl<'a> Worker<'a> {
             index,
             rng: Rng::with_seed(seed),
             session: Session::new(Arc::clone(&run.plan.target), &run.plan.cancel),
+            other: None,
             trail: Vec::new(),
             operations: Operations::default(),
             checks: 0,
@@ -238,6 +241,22 @@ impl<'a> Worker<'a> {
     /// Begins the evidence of a case anew.
     pub fn forget_trail(&mut self) {
         self.trail.clear();
+    }
+
+    /// Begins the evidence of a case with calls of other clients.
+    pub fn retrace(&mut self, calls: impl IntoIterator<Item = Call>) {
+        self.trail = calls.into_iter().take(REPLAY_CALLS_MAX).collect();
+    }
+
+    /// Does this on another connection: what is written on one has to be seen on each.
+    pub fn elsewhere<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let plan = self.run.plan;
+        let open = || Session::new(Arc::clone(&plan.target), &plan.cancel);
+        let other = self.other.take().unwrap_or_else(open);
+        let own = std::mem::replace(&mut self.session, other);
+        let result = work(self);
+        self.other = Some(std::mem::replace(&mut self.session, own));
+        result
     }
 
     /// Sleeps; ends the case if the run is over.

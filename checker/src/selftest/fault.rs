@@ -37,6 +37,14 @@ pub(super) enum Fault {
     ConditionIgnored,
     NotModifiedAlways,
     WaitsNotAtAll,
+    PrefixMatches,
+    WeakMatches,
+    FirstConditionOnly,
+    RawUnconditional,
+    TornDelete,
+    IncrementKeepsVersion,
+    WaitMissesDelete,
+    WaitEndsAbsent,
 }
 
 /// A fault, what it is in words, and a workflow that has to find it every time. Others find it too,
@@ -78,4 +86,13 @@ pub(super) const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::ConditionIgnored, "a deletion ignores If-Match", "conditions"),
     (Fault::NotModifiedAlways, "304 to any If-None-Match", "conditions"),
     (Fault::WaitsNotAtAll, "a wait answers at once", "conditions"),
+    (Fault::PrefixMatches, "If-Match compares with the beginning of the version", "conditions"),
+    (Fault::WeakMatches, "a weak tag matches in If-Match", "conditions"),
+    (Fault::FirstConditionOnly, "after If-Match, If-None-Match is ignored", "conditions"),
+    (Fault::RawUnconditional, "a raw write ignores its condition", "conditions"),
+    (Fault::TornDelete, "a conditional deletion in two steps", "conditions"),
+    (Fault::TornDelete, "a conditional deletion in two steps", "linearizability"),
+    (Fault::IncrementKeepsVersion, "an increment keeps the version", "conditions"),
+    (Fault::WaitMissesDelete, "a wait does not see that its key is deleted", "conditions"),
+    (Fault::WaitEndsAbsent, "a wait for a key that is not there answers at once", "conditions"),
 ];
