@@ -6,7 +6,6 @@ use common::http::{Response, StatusCode};
 use serde_json::Value;
 
 use crate::access::Denied;
-use crate::answer::entity_tag;
 use crate::body::BodyError;
 use crate::conditions::ConditionError;
 use crate::key::{Key, KeyError};
@@ -123,9 +122,7 @@ impl ApiError<'_> {
         match self {
             ApiError::Denied(denied) => response.header("WWW-Authenticate", denied.challenge()),
             ApiError::MethodNotAllowed(allow) => response.header("Allow", *allow),
-            ApiError::Refused(Refused::Condition(Some(version))) => {
-                response.header("ETag", entity_tag(*version))
-            }
+            ApiError::Refused(Refused::Condition(Some(version))) => response.tagged(version.0),
             ApiError::TooManyExports => response.header("Retry-After", RETRY_AFTER_S),
             ApiError::NoSuchRoute
             | ApiError::BadKey(_)

@@ -16,7 +16,6 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new(ROUTES));
     let limits = config.limits.clone();
     let listening = listen(&config.host, config.port, limits, Arc::clone(&metrics))?;
-    warn_of_access(config);
     match &config.store {
         StoreChoice::Memory { bytes_max } => {
             let store = Memory::new(*bytes_max).map_err(RunError::Start)?;
@@ -44,6 +43,7 @@ fn serve<S: Store + Clone>(
     store: &S,
     metrics: Arc<Metrics>,
 ) -> Result<(), RunError> {
+    warn_of_access(config);
     let service = Kv::new(store.clone(), config.access.clone(), metrics);
     listening.serve(&PROGRAM.version_line(), service)?;
     let keys = store.stats().keys;

@@ -28,8 +28,8 @@ pub struct Worker<'a> {
     /// Its own stream of random numbers: the same for the same seed, workflow and index.
     pub rng: Rng,
     session: Session,
-    /// Another connection, which is there when it is needed.
-    elsewhere: Option<Session>,
+    /// A second connection; none until it is needed.
+    other: Option<Session>,
     trail: Vec<Call>,
     operations: Operations,
     checks: u64,
@@ -76,13 +76,6 @@ struct Found<'a> {
     value: &'a RawValue,
 }
 
-/// Which of its connections a worker uses.
-#[derive(Clone, Copy)]
-enum Connection {
-    Own,
-    Elsewhere,
-}
-
 impl<'a> Worker<'a> {
     pub(super) fn new(run: &'a Run<'a>, index: usize) -> Worker<'a> {
         let seed = seed_of(run.plan.settings.seed, run.workflow.name, index);
@@ -91,7 +84,7 @@ impl<'a> Worker<'a> {
             index,
             rng: Rng::with_seed(seed),
             session: Session::new(Arc::clone(&run.plan.target), &run.plan.cancel),
-            elsewhere: None,
+            other: None,
             trail: Vec::new(),
             operations: Operations::default(),
             checks: 0,
@@ -118,31 +111,17 @@ impl<'a> Worker<'a> {
 
     /// Sends once, and tells what came of it and when.
     pub fn send(&mut self, call: &Call) -> Sent {
-        self.send_on(Connection::Own, call)
-    }
-
-    fn send_on(&mut self, connection: Connection, call: &Call) -> Sent {
         if self.trail.len() >= REPLAY_CALLS_MAX {
             self.trail.remove(0);
         }
         self.trail.push(call.clone());
-        self.send_untracked_on(connection, call)
+        self.send_untracked(call)
     }
 
     /// The same, without a place in the evidence; for calls in large numbers.
     pub fn send_untracked(&mut self, call: &Call) -> Sent {
-        self.send_untracked_on(Connection::Own, call)
-    }
-
-    fn send_untracked_on(&mut self, connection: Connection, call: &Call) -> Sent {
-        let plan = self.run.plan;
-        let new = || Session::new(Arc::clone(&plan.target), &plan.cancel);
-        let session = match connection {
-            Connection::Own => &self.session,
-            Connection::Elsewhere => self.elsewhere.get_or_insert_with(new),
-        };
         let called_ns = ns_since(self.run.epoch);
-        let outcome = session.send(call);
+        let outcome = self.session.send(call);
         let returned_ns = ns_since(self.run.epoch);
         let sent = Sent { outcome, called_ns, returned_ns };
         self.operations.sent += 1;
@@ -202,22 +181,13 @@ impl<'a> Worker<'a> {
     /// Sends what may be sent twice without harm, a few times until there is an answer. A service
     /// that answers 5xx each time has answered with that.
     pub fn ask(&mut self, call: &Call) -> Step<Answer> {
-        self.ask_on(Connection::Own, call)
-    }
-
-    /// The same on another connection: what one has been told all have to know.
-    pub fn ask_elsewhere(&mut self, call: &Call) -> Step<Answer> {
-        self.ask_on(Connection::Elsewhere, call)
-    }
-
-    fn ask_on(&mut self, connection: Connection, call: &Call) -> Step<Answer> {
         let mut lost = None;
         let mut answered = None;
         for _ in 0..ATTEMPTS {
             if self.run.is_over() {
                 return Err(Stop::Over);
             }
-            match self.send_on(connection, call).outcome {
+            match self.send(call).outcome {
                 Ok(answer) if answer.effect() != Effect::Unknown => return Ok(answer),
                 Ok(answer) => answered = Some(answer),
                 Err(error) => lost = Some(error),
@@ -300,6 +270,22 @@ impl<'a> Worker<'a> {
     /// Begins the evidence of a case anew.
     pub fn forget_trail(&mut self) {
         self.trail.clear();
+    }
+
+    /// Begins the evidence of a case with calls of other clients.
+    pub fn retrace(&mut self, calls: impl IntoIterator<Item = Call>) {
+        self.trail = calls.into_iter().take(REPLAY_CALLS_MAX).collect();
+    }
+
+    /// Does this on another connection: what is written on one has to be seen on each.
+    pub fn elsewhere<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let plan = self.run.plan;
+        let open = || Session::new(Arc::clone(&plan.target), &plan.cancel);
+        let other = self.other.take().unwrap_or_else(open);
+        let own = std::mem::replace(&mut self.session, other);
+        let result = work(self);
+        self.other = Some(std::mem::replace(&mut self.session, own));
+        result
     }
 
     /// Sleeps; ends the case if the run is over.

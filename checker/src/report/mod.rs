@@ -151,7 +151,7 @@ pub struct TimelineOperation {
     pub text: String,
     /// When it was called.
     pub called_us: u64,
-    /// When its answer was there; none if the outcome is unknown.
+    /// When its answer was there; none if nobody knows, or if it came after the contradiction.
     pub returned_us: Option<u64>,
     /// Its place, from 1, in an order of as many of them as could be explained; none for one that
     /// does not fit there.

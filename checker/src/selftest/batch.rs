@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::server::{Refusal, respond};
-use super::store::{Condition, Entry, Refused, State, Store, rounded};
+use super::store::{Asked, Condition, Entry, Refused, State, Store, rounded};
 
 const OPS_MAX: usize = 1_000;
 
@@ -101,10 +101,13 @@ fn one(
     let key = store.key(op["key"].as_str().unwrap_or_default());
     let condition = match op.get("if_version") {
         None => Condition::default(),
-        Some(Value::Null) => Condition { matches: None, differs: Some(vec![None]) },
-        Some(version) => Condition { matches: Some(vec![version.as_u64()]), differs: None },
+        Some(Value::Null) => Condition { matches: None, differs: Some(vec![Asked::Any]) },
+        Some(version) => {
+            let asked = Asked::version(version.as_u64().unwrap_or(0));
+            Condition { matches: Some(vec![asked]), differs: None }
+        }
     };
-    condition.check(state.find(&key))?;
+    condition.check(store.fault, state.find(&key))?;
     let shown = &op["key"];
     Ok(match op["op"].as_str().unwrap_or_default() {
         "put" => {

@@ -44,6 +44,14 @@ pub(super) enum Fault {
     LostLargeOverwrite,
     ComesBackLate,
     PrefixLeavesLast,
+    PrefixMatches,
+    WeakMatches,
+    FirstConditionOnly,
+    RawUnconditional,
+    TornDelete,
+    IncrementKeepsVersion,
+    WaitMissesDelete,
+    WaitEndsAbsent,
 }
 
 /// A fault, what it is in words, and a workflow that has to find it every time. Others find it too,
@@ -92,4 +100,13 @@ pub(super) const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::LostLargeOverwrite, "half of the overwrites with more than 20 kB are lost", "types"),
     (Fault::ComesBackLate, "1 deleted key of 20 comes back after a second", "deletion"),
     (Fault::PrefixLeavesLast, "a deletion of many by prefix leaves the last", "deletion"),
+    (Fault::PrefixMatches, "If-Match compares with the beginning of the version", "conditions"),
+    (Fault::WeakMatches, "a weak tag matches in If-Match", "conditions"),
+    (Fault::FirstConditionOnly, "after If-Match, If-None-Match is ignored", "conditions"),
+    (Fault::RawUnconditional, "a raw write ignores its condition", "conditions"),
+    (Fault::TornDelete, "a conditional deletion in two steps", "conditions"),
+    (Fault::TornDelete, "a conditional deletion in two steps", "linearizability"),
+    (Fault::IncrementKeepsVersion, "an increment keeps the version", "conditions"),
+    (Fault::WaitMissesDelete, "a wait does not see that its key is deleted", "conditions"),
+    (Fault::WaitEndsAbsent, "a wait for a key that is not there answers at once", "conditions"),
 ];

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::batch;
 use super::fault::Fault;
-use super::store::{Condition, Entry, Refused, Store};
+use super::store::{Asked, Condition, Entry, Refused, Store};
 
 /// The service.
 pub(super) struct FaultyKv(pub(super) Arc<Store>);
@@ -49,8 +49,8 @@ type Answered = Result<Response, Refusal>;
 impl Service for FaultyKv {
     fn call(&self, request: &Request<'_>, reply: Reply) {
         let query = Query(request.query.unwrap_or_default());
-        if let Some((key, entry, until)) = self.waits(request, query) {
-            return wait(Arc::clone(&self.0), key, entry, until, reply);
+        if let Some((key, differs, until)) = self.waits(request, query) {
+            return wait(Arc::clone(&self.0), key, differs, until, reply);
         }
         let response = self.answer(request, query).unwrap_or_else(|Refusal(status, detail)| {
             respond(status, &json!({ "detail": detail }).to_string())
@@ -120,7 +120,7 @@ impl FaultyKv {
         let condition = condition(request)?;
         let differs = Condition { matches: None, ..condition };
         let always = self.0.has(Fault::NotModifiedAlways) && differs.differs.is_some();
-        if always || differs.check(Some(&entry)).is_err() {
+        if always || differs.check(self.0.fault, Some(&entry)).is_err() {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).header("ETag", tag(&entry)));
         }
         Ok(found(key, &entry, raw.is_some()))
@@ -138,12 +138,16 @@ impl FaultyKv {
                 _ => ttl,
             })
         })?;
-        let condition = condition(request)?;
+        let raw = query.get("raw").is_some();
+        let condition = match store.fault {
+            Some(Fault::RawUnconditional) if raw => Condition::default(),
+            _ => condition(request)?,
+        };
         if request.headers.get("Origin").is_some() && !is_json(request) {
             return Err(Refusal::of(415, "not JSON"));
         }
         let text = String::from_utf8_lossy(request.body);
-        let value = if query.get("raw").is_some() {
+        let value = if raw {
             let raw: Result<&RawValue, _> = serde_json::from_str(&text);
             raw.map_err(|_| Refusal::of(422, "not JSON"))?.get().to_owned()
         } else {
@@ -225,38 +229,48 @@ impl FaultyKv {
         Ok(respond(200, &json!({"success": true, "deleted": keys.len()}).to_string()))
     }
 
-    /// The key to wait for, the version that it has to differ from, and until when.
-    fn waits(&self, request: &Request<'_>, query: Query<'_>) -> Option<(String, u64, Instant)> {
+    /// The key to wait for, how it has to differ, and until when.
+    fn waits(
+        &self,
+        request: &Request<'_>,
+        query: Query<'_>,
+    ) -> Option<(String, Condition, Instant)> {
         if self.0.has(Fault::WaitsNotAtAll) {
             return None;
         }
         let time = millis(&query.get("wait")?).filter(|time| (1..=60_000).contains(time))?;
         let key = self.0.key(&decoded(request.path.strip_prefix("/keys/")?).ok()?);
-        let version = condition(request).ok()?.differs?.into_iter().flatten().next()?;
-        Some((key, version, Instant::now() + Duration::from_millis(time)))
+        let differs = Condition { matches: None, ..condition(request).ok()? };
+        Some((key, differs, Instant::now() + Duration::from_millis(time)))
     }
 }
 
-/// Answers when the version differs, or when the time is over.
-fn wait(store: Arc<Store>, key: String, version: u64, until: Instant, reply: Reply) {
+/// Answers when the key is there and differs, when a key that was known is gone, or when the time
+/// is over.
+fn wait(store: Arc<Store>, key: String, differs: Condition, until: Instant, reply: Reply) {
     const LOOK_EVERY: Duration = Duration::from_millis(2);
+    let ends_absent = match store.fault {
+        Some(Fault::WaitMissesDelete) => false,
+        Some(Fault::WaitEndsAbsent) => true,
+        _ => differs.differs.is_some(),
+    };
     // A server that has no thread for it answers 500: the reply is dropped.
     let _ = thread::Builder::new().spawn(move || {
         loop {
-            let entry = store.get(&key);
-            match entry {
-                None => {
+            let is_over = Instant::now() >= until;
+            match store.get(&key) {
+                None if is_over || ends_absent => {
                     let body = json!({"detail": Refusal::not_found(&key).1}).to_string();
                     return reply.send(respond(404, &body));
                 }
-                Some(entry) if entry.version != version => {
+                Some(entry) if differs.check(store.fault, Some(&entry)).is_ok() => {
                     return reply.send(found(&key, &entry, false));
                 }
-                Some(entry) if Instant::now() >= until => {
+                Some(entry) if is_over => {
                     let response = Response::new(StatusCode::NOT_MODIFIED);
                     return reply.send(response.header("ETag", tag(&entry)));
                 }
-                Some(_) => thread::sleep(LOOK_EVERY),
+                None | Some(_) => thread::sleep(LOOK_EVERY),
             }
         }
     });
@@ -318,19 +332,20 @@ fn condition(request: &Request<'_>) -> Result<Condition, Refusal> {
         None => Ok(None),
         Some(field) => {
             let tags = String::from_utf8_lossy(field);
-            let versions = tags.split(',').map(|tag| match tag.trim() {
-                "*" => Some(None),
-                tag => {
-                    let tag = tag.strip_prefix('"')?.strip_suffix('"')?;
-                    // A tag that is no version of ours matches none.
-                    Some(Some(tag.parse().unwrap_or(0)))
-                }
-            });
-            let versions = versions.collect::<Option<Vec<_>>>();
-            versions.map(Some).ok_or_else(|| Refusal::of(400, "no entity tag"))
+            let asked = tags.split(',').map(|tag| asked(tag.trim())).collect::<Option<Vec<_>>>();
+            asked.map(Some).ok_or_else(|| Refusal::of(400, "no entity tag"))
         }
     };
     Ok(Condition { matches: read("If-Match")?, differs: read("If-None-Match")? })
+}
+
+fn asked(tag: &str) -> Option<Asked> {
+    if tag == "*" {
+        return Some(Asked::Any);
+    }
+    let strong = tag.strip_prefix("W/");
+    let text = strong.unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?;
+    Some(Asked::Tag { text: text.to_owned(), is_weak: strong.is_some() })
 }
 
 /// The value in the body of a write, as text.

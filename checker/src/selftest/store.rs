@@ -31,10 +31,19 @@ pub(super) struct Entry {
 /// What has to hold for a write.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Condition {
-    /// `If-Match`: any, or one of these.
-    pub(super) matches: Option<Vec<Option<u64>>>,
-    /// `If-None-Match`: neither any, nor one of these.
-    pub(super) differs: Option<Vec<Option<u64>>>,
+    /// `If-Match`: one of these.
+    pub(super) matches: Option<Vec<Asked>>,
+    /// `If-None-Match`: none of these.
+    pub(super) differs: Option<Vec<Asked>>,
+}
+
+/// What a condition asks for.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    /// `*`: that the key is there.
+    Any,
+    /// An entity tag, without its quotes.
+    Tag { text: String, is_weak: bool },
 }
 
 /// Why a write was not done.
@@ -136,7 +145,7 @@ impl Store {
         condition: &Condition,
     ) -> Result<u64, Refused> {
         let mut state = self.lock();
-        condition.check(state.entries.get(key))?;
+        condition.check(self.fault, state.entries.get(key))?;
         let is_torn = (self.has(Fault::TornCompareAndSet) && condition.matches.is_some())
             || (self.has(Fault::TornCreate) && condition.differs.is_some());
         if is_torn {
@@ -150,7 +159,12 @@ impl Store {
     pub(super) fn delete(&self, key: &str, condition: &Condition) -> Result<(), Refused> {
         let mut state = self.lock();
         if !self.has(Fault::ConditionIgnored) {
-            condition.check(state.entries.get(key))?;
+            condition.check(self.fault, state.entries.get(key))?;
+        }
+        if self.has(Fault::TornDelete) && condition.matches.is_some() {
+            drop(state);
+            thread::sleep(TEAR);
+            state = self.lock();
         }
         if !state.entries.contains_key(key) {
             return if self.has(Fault::DeletesAbsent) { Ok(()) } else { Err(Refused::Absent) };
@@ -168,7 +182,14 @@ impl Store {
             state = self.lock();
         }
         let ttl = state.left(key);
-        Ok((sum, state.put(self.fault, key, &sum.to_string(), ttl)))
+        let before = state.entries.get(key).map(|entry| entry.version);
+        let version = state.put(self.fault, key, &sum.to_string(), ttl);
+        if self.has(Fault::IncrementKeepsVersion)
+            && let Some((entry, before)) = state.entries.get_mut(key).zip(before)
+        {
+            entry.version = before;
+        }
+        Ok((sum, version))
     }
 }
 
@@ -282,13 +303,16 @@ impl State {
 }
 
 impl Condition {
-    pub(super) fn check(&self, entry: Option<&Entry>) -> Result<(), Refused> {
+    pub(super) fn check(&self, fault: Option<Fault>, entry: Option<&Entry>) -> Result<(), Refused> {
         let current = entry.map(|entry| entry.version);
-        let meets = |versions: &[Option<u64>]| {
-            current.is_some_and(|current| versions.iter().any(|v| v.is_none_or(|v| v == current)))
+        let meets = |all: &[Asked], is_strong| {
+            current
+                .is_some_and(|current| all.iter().any(|one| one.is_met(fault, current, is_strong)))
         };
-        let holds = self.matches.as_ref().is_none_or(|versions| meets(versions))
-            && !self.differs.as_ref().is_some_and(|versions| meets(versions));
+        let matches = self.matches.as_ref().is_none_or(|all| meets(all, true));
+        let differs = !self.differs.as_ref().is_some_and(|all| meets(all, false));
+        let is_enough = fault == Some(Fault::FirstConditionOnly) && self.matches.is_some();
+        let holds = matches && (differs || is_enough);
         if holds { Ok(()) } else { Err(Refused::Condition(current)) }
     }
 }
@@ -298,6 +322,24 @@ pub(super) fn rounded(value: &str) -> String {
     match value.parse::<f64>() {
         Ok(number) if number.is_finite() && value.len() > 15 => format!("{number:e}"),
         _ => value.to_owned(),
+    }
+}
+
+impl Asked {
+    pub(super) fn version(version: u64) -> Asked {
+        Asked::Tag { text: version.to_string(), is_weak: false }
+    }
+
+    fn is_met(&self, fault: Option<Fault>, current: u64, is_strong: bool) -> bool {
+        let Asked::Tag { text, is_weak } = self else { return true };
+        let current = current.to_string();
+        match fault {
+            Some(Fault::PrefixMatches) if is_strong && !text.is_empty() => {
+                current.starts_with(text)
+            }
+            Some(Fault::WeakMatches) => current == *text,
+            _ => current == *text && !(is_strong && *is_weak),
+        }
     }
 }
 

@@ -3,13 +3,16 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use http::Method;
+use serde_json::{Value, json};
+
 use crate::audit::call::Call;
 use crate::audit::features::Feature;
 use crate::audit::run::Run;
 use crate::audit::session::Answer;
 use crate::audit::worker::{Step, Worker, shown};
 
-use super::{Workflow, races};
+use super::{Workflow, changes, races, tags, waits};
 
 pub(super) static CONDITIONS: Workflow = Workflow {
     name: "conditions",
@@ -20,11 +23,12 @@ pub(super) static CONDITIONS: Workflow = Workflow {
 
 const ETAG: &str = "every write and every read answers the version in ETag";
 const GROWS: &str = "a write has a version larger than that of every write before it";
-const REFUSED: &str = "a write whose condition does not hold is refused with 412";
-const DONE: &str = "a write whose condition holds is done";
+pub(super) const REFUSED: &str = "a write whose condition does not hold is refused with 412";
+pub(super) const DONE: &str = "a write whose condition holds is done";
 const UNCHANGED: &str = "a refused write changes nothing, not the version either";
 const CURRENT: &str = "a refusal answers the current version in ETag";
-const NOT_MODIFIED: &str = "a GET with If-None-Match of the current version answers 304";
+pub(super) const TAGGED: &str = "a GET answers the current version in ETag, with 304 too";
+pub(super) const NOT_MODIFIED: &str = "a GET with If-None-Match of the current version answers 304";
 
 /// Rounds of each sequential case.
 const ROUNDS: usize = 10;
@@ -40,20 +44,23 @@ fn run(run: &Run<'_>) {
             worker.case(DONE, |worker| deletes(worker, &key));
         }
     });
+    tags::tables(run);
+    changes::seen_elsewhere(run);
     versions_grow(run);
     races::create_only(run);
     races::compare_and_set(run);
+    races::put_or_delete(run);
     if run.has(Feature::Wait) {
-        races::wait(run);
+        waits::waits(run);
     }
 }
 
 /// `If-Match`, or `If-None-Match`, with a version.
-fn with(call: Call, field: &'static str, version: u64) -> Call {
+pub(super) fn with(call: Call, field: &'static str, version: u64) -> Call {
     call.field(field, format!("\"{version}\""))
 }
 
-fn version(worker: &mut Worker<'_>, answer: &Answer) -> Step<u64> {
+pub(super) fn version(worker: &mut Worker<'_>, answer: &Answer) -> Step<u64> {
     let seen = answer.field("etag").unwrap_or("no ETag").to_owned();
     let version = answer.version();
     worker.holds(ETAG, version.is_some(), "ETag: \"<version>\"", seen)?;
@@ -61,7 +68,7 @@ fn version(worker: &mut Worker<'_>, answer: &Answer) -> Step<u64> {
 }
 
 /// The write is done, and its version is larger than the one before.
-fn done(worker: &mut Worker<'_>, call: &Call, before: u64) -> Step<u64> {
+pub(super) fn done(worker: &mut Worker<'_>, call: &Call, before: u64) -> Step<u64> {
     let answer = worker.call(call)?;
     worker.status(DONE, &answer, &[200, 201])?;
     let after = version(worker, &answer)?;
@@ -70,7 +77,13 @@ fn done(worker: &mut Worker<'_>, call: &Call, before: u64) -> Step<u64> {
 }
 
 /// The write is refused, and the key is as it was; 0 stands for absence.
-fn refused(worker: &mut Worker<'_>, key: &str, call: &Call, value: &str, current: u64) -> Step {
+pub(super) fn refused(
+    worker: &mut Worker<'_>,
+    key: &str,
+    call: &Call,
+    value: &str,
+    current: u64,
+) -> Step {
     let answer = worker.call(call)?;
     worker.status(REFUSED, &answer, &[412])?;
     if current != 0 {
@@ -80,7 +93,7 @@ fn refused(worker: &mut Worker<'_>, key: &str, call: &Call, value: &str, current
     unchanged(worker, key, value, current)
 }
 
-fn unchanged(worker: &mut Worker<'_>, key: &str, value: &str, current: u64) -> Step {
+pub(super) fn unchanged(worker: &mut Worker<'_>, key: &str, value: &str, current: u64) -> Step {
     let answer = worker.ask(&Call::get(key))?;
     if current == 0 {
         return worker.status(UNCHANGED, &answer, &[404]);
@@ -140,6 +153,8 @@ fn reads(worker: &mut Worker<'_>, key: &str) -> Step {
 fn not_modified(worker: &mut Worker<'_>, key: &str, current: u64) -> Step {
     let answer = worker.ask(&with(Call::get(key), "If-None-Match", current))?;
     worker.status(NOT_MODIFIED, &answer, &[304])?;
+    let seen = version(worker, &answer)?;
+    worker.holds(TAGGED, seen == current, current, seen)?;
     worker.holds("a 304 has no body", answer.body.is_empty(), "no body", shown(&answer))
 }
 
@@ -179,14 +194,11 @@ fn versions_grow(run: &Run<'_>) {
                 break;
             }
             let key = run.key(&format!("grows-{}", worker.rng.usize(..16)));
-            let call = if worker.rng.u8(..4) == 0 {
-                Call::delete(&key)
-            } else {
-                Call::put(&key, &number.to_string())
-            };
+            let call = any_write(worker, &key, number);
             let sent = worker.send_untracked(&call);
-            let version = sent.outcome.as_ref().ok().and_then(Answer::version);
-            if let Some(version) = version.filter(|_| call.body.is_some()) {
+            // What a deletion answers there is not said.
+            let written = sent.outcome.as_ref().ok().filter(|_| call.method != Method::DELETE);
+            if let Some(version) = written.and_then(version_written) {
                 let (called_ns, returned_ns) = (sent.called_ns, sent.returned_ns);
                 own.push(Write { called_ns, returned_ns, version });
             }
@@ -206,6 +218,26 @@ fn versions_grow(run: &Run<'_>) {
             worker.holds(GROWS, false, expected, seen)
         });
     });
+}
+
+fn any_write(worker: &mut Worker<'_>, key: &str, number: usize) -> Call {
+    match worker.rng.u8(..8) {
+        0 | 1 => Call::delete(key),
+        2 if worker.run.has(Feature::Counters) => Call::incr(key, 1),
+        3 if worker.run.has(Feature::Batch) => {
+            Call::batch(&[json!({"op": "put", "key": key, "value": number})])
+        }
+        _ => Call::put(key, &number.to_string()),
+    }
+}
+
+/// The version that a write was given; a refused one has none. A batch tells it in its body.
+fn version_written(answer: &Answer) -> Option<u64> {
+    if answer.status >= 300 {
+        return None;
+    }
+    let in_body = || serde_json::from_str::<Value>(&answer.body).ok()?["version"].as_u64();
+    answer.version().or_else(in_body)
 }
 
 /// Two writes whose versions are not in the order of the writes.

@@ -62,7 +62,7 @@ fn one(worker: &mut Worker<'_>, key: &str, number: usize) -> Step {
     for write in writes {
         let answer = worker.call(&write)?;
         worker.status("a write is answered with success", &answer, &[200, 201])?;
-        let head = worker.ask_elsewhere(&Call::head(key))?;
+        let head = worker.elsewhere(|worker| worker.ask(&Call::head(key)))?;
         let get = worker.ask(&Call::get(key))?;
         compared(worker, &get, &head)?;
     }

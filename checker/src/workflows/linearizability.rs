@@ -114,7 +114,10 @@ fn choose(
     let value = format!("\"{}-{number}\"", worker.index);
     let put = |condition| Op::Put { value: value.as_str().into(), condition };
     let has_versions = worker.run.has(Feature::Versions);
-    match worker.rng.u8(..23) {
+    // None is known yet: no version is 0, and the same seed makes the same calls.
+    let version = last_version.unwrap_or(0);
+    let if_match = |call: Call| call.field("If-Match", format!("\"{version}\""));
+    match worker.rng.u8(..24) {
         0..=5 => (Op::Get, Call::get(key)),
         6..=11 => (put(Condition::None), Call::put(key, &value)),
         12..=14 => (put(Condition::None), Call::post(key, &value)),
@@ -123,10 +126,11 @@ fn choose(
             (put(Condition::Absent), call)
         }
         17..=19 if has_versions => {
-            // None is known yet: no version is 0, and the same seed makes the same calls.
-            let version = last_version.unwrap_or(0);
-            let call = Call::put(key, &value).field("If-Match", format!("\"{version}\""));
-            (put(Condition::Version(version)), call)
+            (put(Condition::Version(version)), if_match(Call::put(key, &value)))
+        }
+        20 | 21 if has_versions => {
+            let condition = Condition::Version(version);
+            (Op::Delete { condition }, if_match(Call::delete(key)))
         }
         _ => (Op::Delete { condition: Condition::None }, Call::delete(key)),
     }
@@ -173,8 +177,9 @@ fn judge(worker: &mut Worker<'_>, operations: &[Operation]) {
     match check(operations, &limits) {
         Verdict::Linearizable => worker.held(operations.len() as u64),
         Verdict::NotLinearizable(example) => {
-            let time = timeline(worker, &example);
-            let told: Vec<_> = example.operations.iter().map(describe).collect();
+            let time = timeline(worker, &example, operations);
+            let told: Vec<_> =
+                example.operations.iter().map(|one| describe(one, operations)).collect();
             let count = example.operations.len();
             let longest = example.longest.len();
             let told = quoted(&told.join("; "));
@@ -196,14 +201,14 @@ fn judge(worker: &mut Worker<'_>, operations: &[Operation]) {
     }
 }
 
-fn timeline(worker: &Worker<'_>, example: &CounterExample) -> Timeline {
+fn timeline(worker: &Worker<'_>, example: &CounterExample, recorded: &[Operation]) -> Timeline {
     let start = example.operations.iter().map(|operation| operation.called_ns).min().unwrap_or(0);
     let micros = |ns: u64| ns.saturating_sub(start) / 1_000;
     let place = |at: usize| example.longest.iter().position(|index| *index == at);
     let operations =
         example.operations.iter().enumerate().map(|(at, operation)| TimelineOperation {
             process: operation.process,
-            text: quoted(&describe(operation)),
+            text: quoted(&describe(operation, recorded)),
             called_us: micros(operation.called_ns),
             returned_us: matches!(operation.outcome, Outcome::Ok(_))
                 .then(|| micros(operation.returned_ns)),
@@ -234,8 +239,16 @@ fn call(operation: &Operation) -> Call {
     }
 }
 
-/// An operation in few words: `put "1-7" -> done`.
-fn describe(operation: &Operation) -> String {
+/// Whether an operation of a counter-example has an answer in the record: one that came after the
+/// contradiction is cut off.
+fn was_answered(operation: &Operation, recorded: &[Operation]) -> bool {
+    let is_it =
+        |one: &&Operation| (one.process, one.called_ns) == (operation.process, operation.called_ns);
+    recorded.iter().find(is_it).is_some_and(|one| matches!(one.outcome, Outcome::Ok(_)))
+}
+
+/// An operation of a record in few words: `put "1-7" -> done`.
+fn describe(operation: &Operation, recorded: &[Operation]) -> String {
     let mut text = match &operation.op {
         Op::Get => "get".to_owned(),
         Op::Put { value, condition } => format!("put {value}{}", shown_condition(*condition)),
@@ -256,6 +269,9 @@ fn describe(operation: &Operation) -> String {
             write!(text, " -> refused")
         }
         Outcome::Failed => write!(text, " -> failed"),
+        Outcome::Unknown if was_answered(operation, recorded) => {
+            write!(text, " -> answered later")
+        }
         Outcome::Unknown => write!(text, " -> unknown"),
     };
     debug_assert!(written.is_ok(), "a string takes everything");
@@ -269,5 +285,29 @@ fn shown_condition(condition: Condition) -> String {
         Condition::Present => " if present".to_owned(),
         Condition::Version(version) => format!(" if at {version}"),
         Condition::NotVersion(version) => format!(" if not at {version}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deletion(outcome: Outcome) -> Operation {
+        let (called_ns, returned_ns) = (5, 9);
+        let op = Op::Delete { condition: Condition::Version(7) };
+        Operation { process: 1, key: "k".into(), op, outcome, called_ns, returned_ns }
+    }
+
+    #[track_caller]
+    fn check(shown: Outcome, recorded: Outcome, text: &str) {
+        assert_eq!(describe(&deletion(shown), &[deletion(recorded)]), text);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_is_not_an_unknown_outcome() {
+        let done = || Outcome::Ok(Seen::Done { version: None });
+        check(done(), done(), "delete if at 7 -> done");
+        check(Outcome::Unknown, done(), "delete if at 7 -> answered later");
+        check(Outcome::Unknown, Outcome::Unknown, "delete if at 7 -> unknown");
     }
 }

@@ -4,6 +4,7 @@
 //! server that shows any sign of it, and skipped on one that shows none.
 
 mod batch;
+mod changes;
 mod conditions;
 mod counter;
 mod deletion;
@@ -16,8 +17,10 @@ mod listing;
 mod load;
 mod overwrite;
 mod races;
+mod tags;
 mod types;
 mod values;
+mod waits;
 mod ways;
 
 use crate::audit::features::Feature;

@@ -56,7 +56,7 @@ fn overwrite(worker: &mut Worker<'_>, key: &str, value: &mut String) -> Step {
         worker.value(LAST, &answer, value)?;
         // At times at once from another connection too, before the next write hides this one.
         if write % 3 == 2 {
-            let answer = worker.ask_elsewhere(&Call::get(key))?;
+            let answer = worker.elsewhere(|worker| worker.ask(&Call::get(key)))?;
             worker.value(LAST, &answer, value)?;
         }
     }

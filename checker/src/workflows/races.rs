@@ -1,21 +1,24 @@
 //! Several clients at once on one key: what only one may win, and what nobody may lose.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::audit::call::Call;
 use crate::audit::run::Run;
 use crate::audit::session::Effect;
-use crate::audit::worker::{Step, Worker, shown, value_of};
+use crate::audit::worker::{Sent, Step, Worker, shown, value_of};
 
+use super::conditions::{version, with};
 use super::gate::Gate;
 
 const ONE_WINS: &str = "of several clients that create a key, exactly one does";
 const CHAIN: &str = "a chain of compare-and-set loses nothing";
-const AWAITED: &str = "a GET that waits answers when the version differs, not before and not later";
+const ONE_CHANGES: &str =
+    "of several clients that write or delete at one version, exactly one does";
 
 /// Rounds of the race to create a key.
 const RACES: usize = 60;
+/// Rounds of the race to write or to delete: the moment that two steps are apart is short.
+const DELETION_RACES: usize = 150;
 /// Tries of each client in a chain of compare-and-set.
 const TRIES: usize = 60;
 
@@ -25,6 +28,25 @@ struct Race {
     winners: AtomicUsize,
     unknown: AtomicUsize,
     winner: AtomicUsize,
+}
+
+impl Race {
+    fn came_in(&self, client: usize, sent: &Sent) {
+        match (sent.effect(), &sent.outcome) {
+            (Effect::Unknown, _) => {
+                self.unknown.fetch_add(1, Ordering::Relaxed);
+            }
+            (Effect::Told, Ok(answer)) if answer.status < 300 => {
+                self.winners.fetch_add(1, Ordering::Relaxed);
+                self.winner.store(client, Ordering::Relaxed);
+            }
+            (Effect::Told | Effect::None, _) => {}
+        }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.winners.load(Ordering::Relaxed), self.unknown.load(Ordering::Relaxed))
+    }
 }
 
 /// N writers create the same key at the same moment.
@@ -39,18 +61,8 @@ pub(super) fn create_only(run: &Run<'_>) {
             if run.is_over() {
                 return;
             }
-            let call = create(&key(round), worker.index);
-            let sent = worker.send_untracked(&call);
-            match sent.effect() {
-                Effect::Unknown => {
-                    race.unknown.fetch_add(1, Ordering::Relaxed);
-                }
-                Effect::Told if sent.outcome.is_ok_and(|answer| answer.status < 300) => {
-                    race.winners.fetch_add(1, Ordering::Relaxed);
-                    race.winner.store(worker.index, Ordering::Relaxed);
-                }
-                Effect::Told | Effect::None => {}
-            }
+            let sent = worker.send_untracked(&create(&key(round), worker.index));
+            race.came_in(worker.index, &sent);
         }
     });
     run.worker(|worker| {
@@ -66,8 +78,7 @@ fn create(key: &str, client: usize) -> Call {
 }
 
 fn judge(worker: &mut Worker<'_>, key: &str, race: &Race, clients: usize) -> Step {
-    let winners = race.winners.load(Ordering::Relaxed);
-    let unknown = race.unknown.load(Ordering::Relaxed);
+    let (winners, unknown) = race.counts();
     if winners + unknown == 0 && worker.run.is_over() {
         return Ok(());
     }
@@ -88,7 +99,7 @@ pub(super) fn compare_and_set(run: &Run<'_>) {
     let clients = run.clients(4, 16);
     let key = run.key("chain");
     let (won, unknown) = (AtomicU64::new(0), AtomicU64::new(0));
-    let began = std::sync::atomic::AtomicBool::new(false);
+    let began = AtomicBool::new(false);
     run.worker(|worker| {
         let ok = worker.case(CHAIN, |worker| {
             let answer = worker.ask(&Call::put(&key, "0"))?;
@@ -131,50 +142,64 @@ pub(super) fn compare_and_set(run: &Run<'_>) {
     });
 }
 
-/// A client waits for a change; another makes it.
-pub(super) fn wait(run: &Run<'_>) {
-    const SHORT: Duration = Duration::from_millis(150);
-    const LONG: &str = "4s";
-    /// Far less than the long wait, far more than a busy machine needs.
-    const AT_ONCE: Duration = Duration::from_secs(3);
-
-    let key = run.key("wait");
-    let version = std::sync::Mutex::new(None);
-    run.worker(|worker| {
-        worker.case(AWAITED, |worker| {
-            let answer = worker.ask(&Call::put(&key, "1"))?;
-            worker.status(AWAITED, &answer, &[200])?;
-            let tag = answer.field("etag").unwrap_or_default().to_owned();
-            let called = Instant::now();
-            let call = Call::get(&key).query("wait", "150ms").field("If-None-Match", tag.clone());
-            let answer = worker.call(&call)?;
-            let waited = called.elapsed();
-            worker.status("a wait that is over answers 304", &answer, &[304])?;
-            let seen = format!("an answer after {waited:?}");
-            worker.holds(AWAITED, waited >= SHORT, "nothing for 150 ms", seen)?;
-            *version.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(tag);
-            Ok(())
-        });
-    });
-    let tag = version.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Some(tag) = tag else { return };
-    run.workers(2, |worker| {
-        if worker.index == 0 {
-            worker.case(AWAITED, |worker| {
-                let called = Instant::now();
-                let call = Call::get(&key).query("wait", LONG).field("If-None-Match", tag.clone());
-                let answer = worker.call(&call)?;
-                let waited = called.elapsed();
-                worker.value(AWAITED, &answer, "2")?;
-                let seen = format!("an answer after {waited:?}");
-                worker.holds(AWAITED, waited < AT_ONCE, "an answer when the value changed", seen)
-            });
-        } else {
-            worker.case(AWAITED, |worker| {
-                worker.sleep_until(Instant::now() + SHORT)?;
-                let answer = worker.call(&Call::put(&key, "2"))?;
-                worker.status(AWAITED, &answer, &[200])
-            });
+/// Half of the clients write and half delete, all of them what they know at the same version.
+pub(super) fn put_or_delete(run: &Run<'_>) {
+    let clients = run.clients(4, 8);
+    let races: Vec<Race> = (0..DELETION_RACES).map(|_| Race::default()).collect();
+    let key = run.key("contested");
+    let current = AtomicU64::new(0);
+    let (gate, is_over) = (Gate::new(clients), AtomicBool::new(false));
+    run.workers(clients, |worker| {
+        for race in &races {
+            if worker.index == 0 {
+                let began = worker.case(ONE_CHANGES, |worker| {
+                    let answer = worker.ask(&Call::put(&key, "0"))?;
+                    worker.status(ONE_CHANGES, &answer, &[200])?;
+                    current.store(version(worker, &answer)?, Ordering::Relaxed);
+                    Ok(())
+                });
+                is_over.store(!began, Ordering::Relaxed);
+            }
+            gate.wait();
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            let call = contest(&key, worker.index, current.load(Ordering::Relaxed));
+            let sent = worker.send_untracked(&call);
+            race.came_in(worker.index, &sent);
+            gate.wait();
+            if worker.index == 0 {
+                let at = current.load(Ordering::Relaxed);
+                worker.case(ONE_CHANGES, |worker| judge_contest(worker, &key, race, at));
+            }
         }
     });
+}
+
+/// What a client of that race calls: those with an odd number delete.
+fn contest(key: &str, client: usize, current: u64) -> Call {
+    let call = match client % 2 {
+        0 => Call::put(key, &(client + 1).to_string()),
+        _ => Call::delete(key),
+    };
+    with(call, "If-Match", current)
+}
+
+fn judge_contest(worker: &mut Worker<'_>, key: &str, race: &Race, current: u64) -> Step {
+    let (winners, unknown) = race.counts();
+    worker.retrace([Call::put(key, "0"), contest(key, 0, current), contest(key, 1, current)]);
+    let holds = winners == 1 || (winners == 0 && unknown > 0);
+    worker.holds(ONE_CHANGES, holds, "one success", format!("{winners}, all at once"))?;
+    let answer = worker.ask(&Call::get(key))?;
+    if unknown > 0 {
+        return Ok(());
+    }
+    match race.winner.load(Ordering::Relaxed) {
+        winner if winner % 2 == 0 => worker.value(
+            "the value is that of the client that won",
+            &answer,
+            &(winner + 1).to_string(),
+        ),
+        _ => worker.status("the key is gone when the client won that deletes", &answer, &[404]),
+    }
 }

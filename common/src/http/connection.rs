@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, StatusCode};
 use rustix::net::sockopt::set_socket_linger;
 
 use super::decode::{Awaits, Decoder, Terms};
@@ -34,9 +34,10 @@ pub(super) struct Connection {
     /// Answers on their way out.
     pub(super) out: Output,
     pub(super) streaming: Streaming,
-    /// A buffer that came back with a sent response.
-    pub(super) spare: Vec<u8>,
+    /// The request that was answered last by others than its worker, until that is seen to.
     pub(super) exchange: Option<Exchange>,
+    /// The path for the log, kept when the reply outlives the request.
+    pub(super) parked: Option<Box<str>>,
     /// Whether the client has sent its last byte, as far as that was seen while a reply was owed.
     pub(super) peer_ended: bool,
     /// What the deadline now running is for.
@@ -63,18 +64,50 @@ pub(super) enum Phase {
     Lingering { bytes_left: usize },
 }
 
-/// The request that is being answered.
-pub(super) struct Exchange {
+/// What an answer has to know of its request; it goes where the reply goes.
+pub(super) struct Asked {
     pub(super) terms: Terms,
     pub(super) method: Method,
     pub(super) started: Instant,
-    /// The path for the log, kept when the reply outlives the request.
-    pub(super) parked: Option<Box<str>>,
-    /// Set when the answer has been written, as is the next one.
-    pub(super) status: http::StatusCode,
+    /// Place in the metrics' table of routes.
+    pub(super) route: usize,
+}
+
+/// A request whose answer has been written, in part if its body is streamed.
+pub(super) struct Exchange {
+    pub(super) asked: Asked,
+    pub(super) status: StatusCode,
     pub(super) took: Duration,
     /// Set while the answer's body is streamed.
-    pub(super) stream: Option<Stream>,
+    stream: Option<Coding>,
+}
+
+/// When an answer was written, and the buffer of its body.
+pub(super) struct Written {
+    pub(super) at: Instant,
+    pub(super) took: Duration,
+    pub(super) spare: Option<Vec<u8>>,
+}
+
+impl Asked {
+    /// Appends the answer to `out`, and counts it.
+    pub(super) fn answer(
+        &self,
+        out: &mut Output,
+        response: Response,
+        metrics: &Metrics,
+    ) -> Written {
+        let at = Instant::now();
+        let took = at.duration_since(self.started);
+        metrics.answered(self.route, &self.method, response.status, took);
+        let spare = encode::response(out, response, self.terms, at);
+        let spare =
+            spare.filter(|buffer| buffer.capacity() <= SPARE_BYTES_MAX).map(|mut buffer| {
+                buffer.clear();
+                buffer
+            });
+        Written { at, took, spare }
+    }
 }
 
 /// What streamed bodies ask for beyond their exchange.
@@ -85,14 +118,6 @@ pub(super) struct Streaming {
     /// Whether closing now takes back what the client has not got, and tells it so: the only way
     /// to show that a body is not whole whose end is that of the connection.
     resets: bool,
-}
-
-/// An answer that is written piece by piece.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stream {
-    /// Where it counts.
-    route: usize,
-    coding: Coding,
 }
 
 /// A body's buffer that grew past this is not used again.
@@ -110,8 +135,8 @@ impl Connection {
             out: Output::default(),
             streaming: Streaming::default(),
             peer_ended: false,
-            spare: Vec::new(),
             exchange: None,
+            parked: None,
             waits_for: None,
             buffered: 0,
         }
@@ -138,35 +163,20 @@ impl Connection {
         self.out.flush(&self.stream)
     }
 
-    /// Appends the answer to the request being handled, and counts it under this route.
-    pub(super) fn put_answer(
-        &mut self,
-        response: Response,
-        keep_alive: bool,
-        metrics: &Metrics,
-        route: usize,
-    ) {
-        let Some(exchange) = &mut self.exchange else { return };
-        exchange.terms.keep_alive &= keep_alive;
-        exchange.status = response.status;
-        let now = Instant::now();
-        exchange.took = now.duration_since(exchange.started);
-        metrics.answered(route, &exchange.method, exchange.status, exchange.took);
-        let buffer = encode::response(&mut self.out, response, exchange.terms, now);
-        if let Some(mut buffer) = buffer.filter(|buffer| buffer.capacity() <= SPARE_BYTES_MAX) {
-            buffer.clear();
-            self.spare = buffer;
-        }
+    /// Appends the answer to the request being handled, and counts it.
+    pub(super) fn put_answer(&mut self, asked: Asked, response: Response, metrics: &Metrics) {
+        let status = response.status;
+        let Written { took, .. } = asked.answer(&mut self.out, response, metrics);
+        self.exchange = Some(Exchange { asked, status, took, stream: None });
     }
 
     /// Appends the head of an answer whose body is streamed.
-    pub(super) fn begin_stream(&mut self, response: &Response, keep_alive: bool, route: usize) {
-        let Some(exchange) = &mut self.exchange else { return };
-        let is_http11 = exchange.terms.version == Version::Http11;
-        exchange.terms.keep_alive &= keep_alive && is_http11;
-        exchange.status = response.status;
-        let coding = encode::stream_head(&mut self.out, response, exchange.terms, Instant::now());
-        exchange.stream = Some(Stream { route, coding });
+    pub(super) fn begin_stream(&mut self, mut asked: Asked, response: &Response) {
+        asked.terms.keep_alive &= asked.terms.version == Version::Http11;
+        let status = response.status;
+        let coding = encode::stream_head(&mut self.out, response, asked.terms, Instant::now());
+        self.exchange =
+            Some(Exchange { asked, status, took: Duration::ZERO, stream: Some(coding) });
         if coding == Coding::UntilClose {
             self.streaming.resets = set_socket_linger(&self.stream, Some(Duration::ZERO)).is_ok();
         }
@@ -174,7 +184,7 @@ impl Connection {
 
     /// How the body that is streamed now is sent.
     pub(super) fn stream_coding(&self) -> Option<Coding> {
-        self.exchange.as_ref()?.stream.map(|stream| stream.coding)
+        self.exchange.as_ref()?.stream
     }
 
     /// Appends a piece of the body that is streamed.
@@ -188,13 +198,14 @@ impl Connection {
     /// Ends the body that is streamed, or leaves its end away, and counts the request.
     pub(super) fn end_stream(&mut self, finished: bool, metrics: &Metrics) {
         let Some(exchange) = &mut self.exchange else { return };
-        let Some(stream) = exchange.stream.take() else { return };
+        let Some(coding) = exchange.stream.take() else { return };
         if finished {
-            encode::end(self.out.buffer(), stream.coding);
+            encode::end(self.out.buffer(), coding);
         }
-        exchange.terms.keep_alive &= finished;
-        exchange.took = exchange.started.elapsed();
-        metrics.answered(stream.route, &exchange.method, exchange.status, exchange.took);
+        let asked = &mut exchange.asked;
+        asked.terms.keep_alive &= finished;
+        exchange.took = asked.started.elapsed();
+        metrics.answered(asked.route, &asked.method, exchange.status, exchange.took);
     }
 
     /// The connection closes: a body that is streamed has come to its end.
@@ -213,17 +224,8 @@ impl Connection {
         }
     }
 
-    /// A request is whole and goes to its handler.
-    pub(super) fn begin(&mut self, exchange: Exchange) {
-        self.exchange = Some(exchange);
-        self.phase = Phase::Calling;
-        self.peer_ended = false;
-        self.waits_for = None;
-    }
-
     /// All that is whole has been answered.
     pub(super) fn await_request(&mut self) {
-        self.exchange = None;
         self.phase = Phase::Reading;
     }
 
@@ -233,9 +235,10 @@ impl Connection {
         self.finish_exchange();
     }
 
-    /// The request has been answered: on to the next, or to the end.
+    /// The request has been answered: on to the next, or to the end where none was kept.
     pub(super) fn finish_exchange(&mut self) {
-        let keep_alive = self.exchange.take().is_some_and(|exchange| exchange.terms.keep_alive);
+        let exchange = self.exchange.take();
+        let keep_alive = exchange.is_some_and(|exchange| exchange.asked.terms.keep_alive);
         self.waits_for = None;
         self.unseen = !self.inbox.is_empty();
         self.revisit = true;
@@ -263,19 +266,18 @@ impl Connection {
         if self.out.is_empty() {
             self.out = Output::default();
         }
-        self.spare = Vec::new();
     }
 
     fn log_parked(&mut self) {
-        let Some(exchange) = &mut self.exchange else { return };
-        if let Some(path) = exchange.parked.take() {
-            access(&exchange.method, &path, exchange.status, exchange.took);
+        let Some(path) = self.parked.take() else { return };
+        if let Some(exchange) = &self.exchange {
+            access(&exchange.asked.method, &path, exchange.status, exchange.took);
         }
     }
 }
 
 /// One line a request.
-pub(super) fn access(method: impl Display, path: &str, status: http::StatusCode, took: Duration) {
+pub(super) fn access(method: impl Display, path: &str, status: StatusCode, took: Duration) {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     logging::access(method, path, status.as_u16(), micros);
 }

@@ -143,18 +143,16 @@ fn head(out: &mut Vec<u8>, response: &Response, terms: Terms, framing: Framing, 
         Framing::Chunked => field(out, "Transfer-Encoding", "chunked"),
         Framing::Bodiless | Framing::UntilClose => {}
     }
+    if let Some(tag) = response.entity_tag {
+        out.extend_from_slice(b"\r\nETag: \"");
+        out.extend_from_slice(itoa::Buffer::new().format(tag).as_bytes());
+        out.push(b'"');
+    }
     for (name, value) in &response.headers {
         match value {
             FieldValue::Static(text) => field(out, name, text),
             FieldValue::Text(text) => field(out, name, text),
             FieldValue::Number(number) => field(out, name, itoa::Buffer::new().format(*number)),
-            FieldValue::EntityTag(number) => {
-                out.extend_from_slice(b"\r\n");
-                out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(b": \"");
-                out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
-                out.push(b'"');
-            }
         }
     }
     match (terms.version, terms.keep_alive) {

@@ -11,6 +11,7 @@
 //! | `encode`, `output` | responses to bytes, and those on their way |
 //! | `connection` | what one connection holds and is doing |
 //! | `slot`, `reply` | who may move a connection on, and where it goes then |
+//! | `desk` | the request that a worker is at, and its answers |
 //! | `stream`, `sink` | answers that are too large to be built |
 //! | `worker` | the event loop and the calls of the service |
 //! | `acceptor`, `keeper` | new connections, deadlines, the graceful stop |
@@ -30,6 +31,8 @@ mod chunked;
 #[cfg(not(feature = "tiny_http"))]
 mod connection;
 mod decode;
+#[cfg(not(feature = "tiny_http"))]
+mod desk;
 mod encode;
 #[cfg(not(feature = "tiny_http"))]
 mod engine;

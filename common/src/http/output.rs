@@ -40,6 +40,18 @@ pub(super) enum Flush {
 }
 
 impl Output {
+    pub(super) const fn new() -> Self {
+        Output { buffer: Vec::new(), sent: 0, shared: VecDeque::new(), blocked: false }
+    }
+
+    /// Appends another output, of which nothing has left.
+    pub(super) fn append(&mut self, later: Output) {
+        let at = self.buffer.len();
+        self.buffer.extend_from_slice(&later.buffer);
+        self.shared
+            .extend(later.shared.into_iter().map(|shared| Shared { at: at + shared.at, ..shared }));
+    }
+
     /// The buffer to append to.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer

@@ -43,6 +43,40 @@ pub(super) enum Version {
     Http11,
 }
 
+/// The bytes that a `Host` may have (RFC 3986, section 3.2), and what is no ASCII.
+const IN_HOST: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "it is below 256")]
+        let ascii = byte as u8;
+        allowed[byte] = ascii.is_ascii_alphanumeric()
+            || byte >= 0x80
+            || matches!(
+                ascii,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'%'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b';'
+                    | b'='
+                    | b':'
+                    | b'['
+                    | b']'
+            );
+        byte += 1;
+    }
+    allowed
+};
+
 /// The head's fields that decide about framing and the connection, collected in one pass.
 #[derive(Default)]
 struct Control<'b> {
@@ -137,16 +171,15 @@ fn split_target<'b>(
     if target == "*" && method == Method::OPTIONS {
         return Ok((target, None));
     }
-    if target.contains('#') {
+    let origin = if target.starts_with('/') { target } else { origin_of_absolute(target)? };
+    let (path, query) = match memchr::memchr2(b'?', b'#', origin.as_bytes()) {
+        Some(at) => (&origin[..at], Some(&origin[at..])),
+        None => (origin, None),
+    };
+    if query.is_some_and(|query| query.contains('#')) {
         return Err(Refusal::Malformed("The request target has a fragment"));
     }
-    let origin = if target.starts_with('/') { target } else { origin_of_absolute(target)? };
-    Ok(match origin.split_once('?') {
-        Some(("", query)) => ("/", Some(query)),
-        Some((path, query)) => (path, Some(query)),
-        None if origin.is_empty() => ("/", None),
-        None => (origin, None),
-    })
+    Ok((if path.is_empty() { "/" } else { path }, query.map(|query| &query[1..])))
 }
 
 /// What follows the authority of `http://authority/path?query`; the path may be empty.
@@ -156,7 +189,7 @@ fn origin_of_absolute(target: &str) -> Result<&str, Refusal> {
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(REFUSED);
     }
-    match rest.find(['/', '?']).unwrap_or(rest.len()) {
+    match rest.find(['/', '?', '#']).unwrap_or(rest.len()) {
         0 => Err(REFUSED),
         authority => Ok(&rest[authority..]),
     }
@@ -203,10 +236,7 @@ impl<'b> Control<'b> {
             (_, 0 | 1) => {}
             _ => return Err(Refusal::Malformed("More than one Host header")),
         }
-        let allowed = |byte: &u8| {
-            byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte) || *byte >= 0x80
-        };
-        if self.host.iter().all(allowed) {
+        if self.host.iter().all(|&byte| IN_HOST[usize::from(byte)]) {
             Ok(())
         } else {
             Err(Refusal::Malformed("The Host header is malformed"))
@@ -347,6 +377,8 @@ mod tests {
         check_line("GET /a b HTTP/1.1", Refused(400));
         check_line("GET /\0 HTTP/1.1", Refused(400));
         check_line("GET /#a HTTP/1.1", Refused(400));
+        check_line("GET /a?b#c HTTP/1.1", Refused(400));
+        check_line("GET http://h#a HTTP/1.1", Refused(400));
         check_line("G(T / HTTP/1.1", Refused(400));
         check_line("GET * HTTP/1.1", Refused(400));
         check_line("GET a HTTP/1.1", Refused(400));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::connection::Asked;
 use super::sink::Sink;
 use super::slot::Slot;
 use super::{BodyWriter, Response};
@@ -15,20 +16,21 @@ pub struct Reply {
     slot: Arc<Slot>,
     generation: u32,
     buffer: Vec<u8>,
-    /// Place in the metrics' table of routes.
-    route: usize,
-    sent: bool,
+    /// None when it has been sent.
+    asked: Option<Asked>,
 }
 
 impl Reply {
-    pub(super) fn new(slot: Arc<Slot>, generation: u32, buffer: Vec<u8>) -> Self {
-        Reply { slot, generation, buffer, route: 0, sent: false }
+    pub(super) fn new(slot: Arc<Slot>, generation: u32, asked: Asked, buffer: Vec<u8>) -> Self {
+        Reply { slot, generation, buffer, asked: Some(asked) }
     }
 
     /// Has the request counted under this place of the [metrics'](crate::metrics::Metrics) table
     /// of routes.
     pub fn count_as(&mut self, route: usize) {
-        self.route = route;
+        if let Some(asked) = &mut self.asked {
+            asked.route = route;
+        }
     }
 
     /// An empty buffer to build a body in. It is used again after the answer, so that a small
@@ -48,24 +50,24 @@ impl Reply {
     /// HTTP/1.0, up to the end of the connection. A body that `response` has is left out.
     #[allow(clippy::needless_pass_by_value, reason = "the other engine gives it to a thread")]
     pub fn stream(mut self, response: Response) -> BodyWriter {
-        self.sent = true;
-        let slot = Arc::clone(&self.slot);
-        BodyWriter::new(Sink::begin(slot, self.generation, self.route, &response))
+        let (slot, asked) = (Arc::clone(&self.slot), self.asked.take());
+        BodyWriter::new(Sink::begin(slot, self.generation, asked, &response))
     }
 
     /// Sends the answer. Sent from within `Service::call` it leaves with the worker's next write;
     /// sent from elsewhere it is written at once, as far as the client takes it. Nothing happens
     /// when the client has gone.
     pub fn send(mut self, response: Response) {
-        self.sent = true;
-        self.slot.answer(self.generation, self.route, response, true);
+        if let Some(asked) = self.asked.take() {
+            self.slot.answer(self.generation, asked, response);
+        }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if !self.sent {
-            self.slot.abandon(self.generation, self.route);
+        if let Some(asked) = self.asked.take() {
+            self.slot.abandon(self.generation, asked);
         }
     }
 }

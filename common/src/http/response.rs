@@ -11,8 +11,10 @@ pub struct Response {
     pub status: StatusCode,
     /// The `Content-Type`, absent when there is no body.
     pub content_type: Option<&'static str>,
+    /// The version of what is answered, as a strong entity tag (RFC 9110, section 8.8.3).
+    pub entity_tag: Option<u64>,
     /// Further header fields. Names and values must hold no control characters.
-    pub headers: SmallVec<[(&'static str, FieldValue); 2]>,
+    pub headers: SmallVec<[(&'static str, FieldValue); 1]>,
     /// The body; the engine leaves it out for HEAD, 204 and 304.
     pub body: Body,
 }
@@ -38,8 +40,6 @@ pub enum FieldValue {
     Text(String),
     /// A number in decimal.
     Number(u64),
-    /// A number in decimal as a strong entity tag (RFC 9110, section 8.8.3).
-    EntityTag(u64),
 }
 
 /// The bytes of a response's body.
@@ -65,7 +65,13 @@ pub enum Body {
 impl Response {
     /// A response without a body.
     pub fn new(status: StatusCode) -> Self {
-        Response { status, content_type: None, headers: SmallVec::new(), body: Body::Empty }
+        Response {
+            status,
+            content_type: None,
+            entity_tag: None,
+            headers: SmallVec::new(),
+            body: Body::Empty,
+        }
     }
 
     /// A response with a body of the given media type.
@@ -77,6 +83,7 @@ impl Response {
         Response {
             status,
             content_type: Some(content_type),
+            entity_tag: None,
             headers: SmallVec::new(),
             body: body.into(),
         }
@@ -85,6 +92,13 @@ impl Response {
     /// A response of media type `application/json`; `body` is JSON text.
     pub fn json(status: StatusCode, body: impl Into<Body>) -> Self {
         Response::with_body(status, "application/json", body)
+    }
+
+    /// The same response with an entity tag.
+    #[must_use]
+    pub fn tagged(mut self, entity_tag: u64) -> Self {
+        self.entity_tag = Some(entity_tag);
+        self
     }
 
     /// The same response with one more header field.

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::connection::Phase;
+use super::connection::{Asked, Phase};
 use super::encode::Coding;
 use super::limits::Refusal;
 use super::slot::Slot;
@@ -24,10 +24,12 @@ impl Sink {
     pub(super) fn begin(
         slot: Arc<Slot>,
         generation: u32,
-        route: usize,
+        asked: Option<Asked>,
         response: &Response,
     ) -> Self {
-        slot.begin_stream(generation, route, response);
+        if let Some(asked) = asked {
+            slot.begin_stream(generation, asked, response);
+        }
         Sink { slot, generation, ended: false }
     }
 
@@ -50,11 +52,11 @@ impl Drop for Sink {
 }
 
 impl Slot {
-    fn begin_stream(&self, generation: u32, route: usize, response: &Response) {
+    fn begin_stream(&self, generation: u32, mut asked: Asked, response: &Response) {
         let mut state = self.lock();
-        let keep_alive = !self.core.is_draining();
+        asked.terms.keep_alive &= !self.core.is_draining();
         let Some(connection) = state.of(generation) else { return };
-        connection.begin_stream(response, keep_alive, route);
+        connection.begin_stream(asked, response);
         if connection.phase == Phase::Parked {
             self.settle(&mut state);
         }

@@ -17,8 +17,9 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::ioctl_fionread;
 
 use super::Response;
-use super::connection::{Connection, Phase};
+use super::connection::{Asked, Connection, Phase};
 use super::decode::Awaits;
+use super::desk;
 use super::engine::{Core, millis};
 use super::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, Refusal};
 use super::output::Flush;
@@ -221,26 +222,20 @@ impl Slot {
     }
 
     /// Sends the reply to the request of that generation, if its client is still there.
-    pub(super) fn answer(
-        &self,
-        generation: u32,
-        route: usize,
-        response: Response,
-        keep_alive: bool,
-    ) {
-        let mut state = self.lock();
-        if state.generation != generation {
-            return;
+    pub(super) fn answer(&self, generation: u32, mut asked: Asked, response: Response) {
+        asked.terms.keep_alive &= !self.core.is_draining();
+        if desk::holds(self.index, generation) {
+            return desk::answer(&asked, response, &self.core.metrics);
         }
-        let Some(connection) = &mut state.connection else { return };
-        let keep_alive = keep_alive && !self.core.is_draining();
+        let mut state = self.lock();
+        let Some(connection) = state.of(generation) else { return };
         match connection.phase {
             Phase::Calling => {
-                connection.put_answer(response, keep_alive, &self.core.metrics, route);
+                connection.put_answer(asked, response, &self.core.metrics);
                 connection.phase = Phase::Answered;
             }
             Phase::Parked => {
-                connection.put_answer(response, keep_alive, &self.core.metrics, route);
+                connection.put_answer(asked, response, &self.core.metrics);
                 connection.finish_parked();
                 self.settle(&mut state);
                 if let Some(connection) = &mut state.connection {
@@ -252,9 +247,10 @@ impl Slot {
     }
 
     /// Nobody will send the reply: the client is told so.
-    pub(super) fn abandon(&self, generation: u32, route: usize) {
+    pub(super) fn abandon(&self, generation: u32, mut asked: Asked) {
         self.core.metrics.refused(Refusal::Failed);
-        self.answer(generation, route, Refusal::Failed.response(), false);
+        asked.terms.keep_alive = false;
+        self.answer(generation, asked, Refusal::Failed.response());
     }
 
     /// Whether the client of a kept reply has gone, or has at least sent its last byte. Whoever

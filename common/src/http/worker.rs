@@ -3,13 +3,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use http::StatusCode;
 use rustix::event::epoll::{self, EventFlags};
 
-use super::connection::{Connection, Exchange, Phase, access};
+use super::connection::{Asked, Connection, Phase, access};
 use super::decode::{Advance, Decoder, Terms};
+use super::desk::{self, Answered};
 use super::engine::{Core, Slots};
 use super::limits::Refusal;
 use super::output::Output;
@@ -35,13 +35,16 @@ pub(super) struct Worker<S> {
     pub(super) service: Arc<S>,
     /// What was just read; a request that came whole is handled right here.
     input: Vec<u8>,
-    out: Output,
-    spare: Vec<u8>,
 }
 
 /// Who has the request now.
 enum Called {
-    Answered { keep_alive: bool, output_bytes: usize },
+    Answered {
+        keep_alive: bool,
+        output_bytes: usize,
+        /// When, if that is known.
+        at: Option<Instant>,
+    },
     Parked,
 }
 
@@ -66,7 +69,7 @@ enum Pause {
 impl<S: Service> Worker<S> {
     pub(super) fn new(core: Arc<Core>, slots: Arc<Slots>, service: Arc<S>) -> Self {
         let input = vec![0; INPUT_BYTES];
-        Worker { core, slots, service, input, out: Output::default(), spare: Vec::new() }
+        Worker { core, slots, service, input }
     }
 
     pub(super) fn run(mut self) {
@@ -135,9 +138,9 @@ impl<S: Service> Worker<S> {
                 }
             }
         }
-        std::mem::swap(&mut connection.out, &mut self.out);
         // Without its bytes it looks idle, and it has to stay.
         connection.phase = Phase::Calling;
+        connection.peer_ended = false;
         drop(state);
         self.serve(slot, generation, inbox, fresh, decoder);
     }
@@ -154,7 +157,7 @@ impl<S: Service> Worker<S> {
     ) {
         let input = if inbox.is_empty() { &self.input[..fresh] } else { &inbox[..] };
         let caller = Caller { slot, generation, service: &*self.service };
-        let (used, pause) = caller.requests(input, &mut decoder, &mut self.spare);
+        let (used, pause) = caller.requests(input, &mut decoder);
         if inbox.is_empty() {
             inbox.extend_from_slice(&self.input[used..fresh]);
         } else {
@@ -162,10 +165,20 @@ impl<S: Service> Worker<S> {
         }
         decoder.compact(&mut inbox);
         let mut state = slot.lock();
+        let mut out = Output::new();
+        desk::swap_output(&mut out);
         let Some(connection) = state.of(generation) else { return };
+        // What others have answered comes behind what was answered here.
+        let later = std::mem::replace(&mut connection.out, out);
+        if !later.is_empty() {
+            connection.out.append(later);
+        }
         connection.inbox = inbox;
         connection.decoder = decoder;
         connection.unseen = false;
+        if used > 0 {
+            connection.waits_for = None;
+        }
         match pause {
             Pause::Incomplete { send_continue } => {
                 connection.await_request();
@@ -192,15 +205,11 @@ impl<S: Service> Worker<S> {
             connection.refuse(Refusal::TooMuchBuffered, head_only);
         }
         slot.settle(&mut state);
-        self.take_back(state.connection.as_mut());
-    }
-
-    /// The connection's buffer is the worker's again once it is empty.
-    fn take_back(&mut self, connection: Option<&mut Connection>) {
-        if let Some(connection) = connection.filter(|connection| connection.out.is_empty()) {
-            std::mem::swap(&mut connection.out, &mut self.out);
+        // The connection's buffer is the worker's again once it is empty.
+        if let Some(connection) = state.connection.as_mut().filter(|it| it.out.is_empty()) {
+            connection.out.shrink();
+            desk::swap_output(&mut connection.out);
         }
-        self.out.shrink();
     }
 }
 
@@ -238,12 +247,15 @@ struct Caller<'a, S> {
 
 impl<S: Service> Caller<'_, S> {
     /// Handles what is whole in `input`, in order; says how many bytes that was.
-    fn requests(&self, input: &[u8], decoder: &mut Decoder, spare: &mut Vec<u8>) -> (usize, Pause) {
+    fn requests(&self, input: &[u8], decoder: &mut Decoder) -> (usize, Pause) {
         let limits = &self.slot.core.limits;
         let (mut used, mut served) = (0, 0);
+        // Each request is taken up when the one before it has been answered.
+        let mut clock = None;
         loop {
-            let advance = decoder
-                .advance(&input[used..], limits, |request, terms| self.call(request, terms, spare));
+            let advance = decoder.advance(&input[used..], limits, |request, terms| {
+                self.call(request, terms, clock.take().unwrap_or_else(Instant::now))
+            });
             let called = match advance {
                 Advance::Complete { consumed, value } => {
                     used += consumed;
@@ -270,45 +282,45 @@ impl<S: Service> Caller<'_, S> {
                 {
                     return (used, Pause::Yielded);
                 }
-                Called::Answered { .. } => {}
+                Called::Answered { at, .. } => clock = at,
             }
         }
     }
 
-    fn call(&self, request: &Request<'_>, terms: Terms, spare: &mut Vec<u8>) -> Called {
-        let started = Instant::now();
-        if let Some(connection) = self.slot.lock().of(self.generation) {
-            connection.begin(Exchange {
-                terms,
-                method: request.method.clone(),
-                started,
-                parked: None,
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                took: Duration::ZERO,
-                stream: None,
-            });
-        }
-        let slot = Arc::clone(self.slot);
-        let reply = Reply::new(slot, self.generation, std::mem::take(spare));
+    fn call(&self, request: &Request<'_>, terms: Terms, started: Instant) -> Called {
+        let asked = Asked { terms, method: request.method.clone(), started, route: 0 };
+        let buffer = desk::open(self.slot.index, self.generation);
+        let reply = Reply::new(Arc::clone(self.slot), self.generation, asked, buffer);
         let called = catch_unwind(AssertUnwindSafe(|| self.service.call(request, reply)));
         if called.is_err() {
             log::error!("a handler panicked: {} {}", request.method, escaped(request.path));
         }
+        match desk::close() {
+            Some(Answered { status, at, took, keep_alive, output_bytes }) => {
+                access(&request.method, request.path, status, took);
+                Called::Answered { keep_alive, output_bytes, at: Some(at) }
+            }
+            None => self.kept(request),
+        }
+    }
+
+    /// The handler has given the reply away, and others may have sent it already.
+    fn kept(&self, request: &Request<'_>) -> Called {
         let mut state = self.slot.lock();
         let Some(connection) = state.of(self.generation) else { return Called::Parked };
-        let answered = connection.phase == Phase::Answered;
-        let output_bytes = connection.out.len();
-        let Some(exchange) = &mut connection.exchange else { return Called::Parked };
-        if answered {
-            let keep_alive = exchange.terms.keep_alive;
+        if connection.phase == Phase::Answered
+            && let Some(exchange) = connection.exchange.take()
+        {
+            connection.phase = Phase::Calling;
+            // What is answered next goes behind it.
+            let output_bytes = desk::append_output(std::mem::take(&mut connection.out));
             access(&request.method, request.path, exchange.status, exchange.took);
-            *spare = std::mem::take(&mut connection.spare);
-            Called::Answered { keep_alive, output_bytes }
-        } else {
-            if log::log_enabled!(log::Level::Info) {
-                exchange.parked = Some(request.path.into());
-            }
-            Called::Parked
+            let keep_alive = exchange.asked.terms.keep_alive;
+            return Called::Answered { keep_alive, output_bytes, at: None };
         }
+        if log::log_enabled!(log::Level::Info) {
+            connection.parked = Some(request.path.into());
+        }
+        Called::Parked
     }
 }

@@ -2,7 +2,7 @@
 
 use common::http::{Reply, Request, Response, StatusCode};
 
-use crate::answer::{entity_tag, push_json_string, push_number};
+use crate::answer::{push_json_string, push_number};
 use crate::conditions;
 use crate::error::ApiError;
 use crate::key::Key;
@@ -37,7 +37,7 @@ fn answer(key: &Key<'_>, outcome: Result<Incremented, ApiError<'_>>, mut reply: 
             body.extend_from_slice(br#","value":"#);
             push_number(&mut body, value);
             body.push(b'}');
-            Response::json(StatusCode::OK, body).header("ETag", entity_tag(version))
+            Response::json(StatusCode::OK, body).tagged(version.0)
         }
         Err(error) => error.response(),
     };

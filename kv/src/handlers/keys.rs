@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::http::{Reply, Request, Response, StatusCode};
 
-use crate::answer::{self, entity_tag, not_modified};
+use crate::answer::{self, not_modified};
 use crate::body;
 use crate::conditions;
 use crate::error::ApiError;
@@ -28,9 +28,7 @@ pub fn store(
         Ok(Write { value, ttl, condition }) => {
             store.put(key, value, ttl, &condition, move |outcome| {
                 reply.send(match outcome {
-                    Ok(version) => {
-                        Response::json(status, STORED).header("ETag", entity_tag(version))
-                    }
+                    Ok(version) => Response::json(status, STORED).tagged(version.0),
                     Err(refused) => ApiError::Refused(refused).response(),
                 });
             });

@@ -82,7 +82,7 @@ fn words_of_a_log_are_apart_by_any_space() {
         let text = LOG.replace('\t', space).replace(" - ", &format!("{space}-{space}"));
         assert_eq!(read(&text).as_ref(), Ok(&expected), "{text}");
     }
-    assert_eq!(read(&LOG.replace("\n", "  \r\n")).as_ref(), Ok(&expected));
+    assert_eq!(read(&LOG.replace('\n', "  \r\n")).as_ref(), Ok(&expected));
     let other = format!("{LOG}INFO  jepsen.util up\nINFO jepsen.util - :nemesis :info :stop nil\n");
     assert_eq!(read(&other).as_ref(), Ok(&expected));
 }

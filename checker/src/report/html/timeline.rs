@@ -14,7 +14,7 @@ const WIDTH: f64 = 800.0;
 /// Where time begins: before it stand the names of the lanes.
 const LEFT: f64 = 96.0;
 const RIGHT: f64 = 760.0;
-/// Where an outcome that nobody knows goes on to.
+/// Where an operation goes on to that had no answer yet.
 const OPEN_END: f64 = 784.0;
 /// Less than this and two moments look like one.
 const STEP_MIN: f64 = 14.0;
@@ -73,7 +73,7 @@ impl Timeline {
                     }
                 }
                 figcaption.soft {
-                    "A bar lasts from the call to its answer; a dashed one is open: nobody knows when, or whether, it took effect. "
+                    "A bar lasts from the call to its answer; a dashed one is open: the answer came later or never, so it need not have taken effect. "
                     "Blue: the longest order that was found; red: what is left over and cannot follow it; "
                     "grey: what need not have happened. "
                     "Short times are drawn longer than they are."
