@@ -2,12 +2,13 @@
 //! `9007199254740992`.
 //!
 //! Invariant: members stand in any order, and an object that has one twice is no value at all, for
-//! two readers would read two different ones.
+//! two readers would read two different ones. Texts are compared by their UTF-16 code units, so that
+//! half of a surrogate pair, which no UTF-8 can hold, is no other character.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{self, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Deeper values are not compared. serde's own limit is 128.
@@ -24,9 +25,9 @@ enum Exact {
         digits: String,
         exponent: i64,
     },
-    String(String),
+    Text(Text),
     Array(Vec<Exact>),
-    Object(BTreeMap<String, Exact>),
+    Object(BTreeMap<Text, Exact>),
 }
 
 /// Whether two JSON texts have the same content. What is no JSON is like nothing.
@@ -43,7 +44,7 @@ impl Exact {
             b'{' => {
                 let Members(members) = serde_json::from_str(text).ok()?;
                 let members = members.into_iter();
-                let read = |(name, value): (String, _)| Some((name, Exact::of(value, depth)?));
+                let read = |(name, value): (Text, _)| Some((name, Exact::of(value, depth)?));
                 Exact::Object(members.map(read).collect::<Option<_>>()?)
             }
             b'[' => {
@@ -51,7 +52,7 @@ impl Exact {
                 let items = items.into_iter().map(|item| Exact::of(item, depth));
                 Exact::Array(items.collect::<Option<_>>()?)
             }
-            b'"' => Exact::String(serde_json::from_str(text).ok()?),
+            b'"' => Exact::Text(serde_json::from_str(text).ok()?),
             b'-' | b'0'..=b'9' => Exact::number(text)?,
             _ => Exact::Word(text.to_owned()),
         })
@@ -74,8 +75,31 @@ impl Exact {
     }
 }
 
+/// A text as `serde_json` gives it for bytes: UTF-8, and half a surrogate pair like any other code
+/// point (WTF-8). Two are the same when their code units are, for a whole pair is always joined.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Text(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reading;
+        impl Visitor<'_> for Reading {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(bytes.to_owned()))
+            }
+        }
+        deserializer.deserialize_bytes(Reading)
+    }
+}
+
 /// The members of an object, none twice.
-struct Members<'a>(BTreeMap<String, &'a RawValue>);
+struct Members<'a>(BTreeMap<Text, &'a RawValue>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -132,6 +156,14 @@ mod tests {
         check(r#""é\n""#, r#""\u00e9\u000a""#, true);
         check("\"\u{e9}\"", "\"e\u{301}\"", false);
         check(r#""\ud83e\udd80""#, "\"🦀\"", true);
+        check(r#""\ud800""#, r#""\uD800""#, true);
+        check(r#""\ud800""#, r#""\ud801""#, false);
+        check(r#""\ud800""#, r#""\ufffd""#, false);
+        check(r#""\udc00\ud800""#, r#""\udc00\ud800""#, true);
+        check(r#""\ud83e\udd80\ud83e""#, "\"🦀\\ud83e\"", true);
+        check(r#"{"\ud800":1}"#, r#"{"\ud800":1}"#, true);
+        check(r#"{"\ud800":1}"#, r#"{"\ud801":1}"#, false);
+        check(r#""\ud80""#, r#""\ud80""#, false);
         check("[1,2]", "[2,1]", false);
         check("{\"a\":1}", "{\"a\":1,\"b\":null}", false);
         check("null", "false", false);

@@ -1,9 +1,10 @@
 //! One call as data: what is sent, and how to send the same with `curl`.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use http::Method;
-use percent_encoding::utf8_percent_encode;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::client::ESCAPED;
@@ -33,6 +34,11 @@ impl Call {
     /// `GET /keys/{key}`.
     pub fn get(key: &str) -> Call {
         Call::new(Method::GET, path("/keys/", key))
+    }
+
+    /// `HEAD /keys/{key}`.
+    pub fn head(key: &str) -> Call {
+        Call::new(Method::HEAD, path("/keys/", key))
     }
 
     /// `DELETE /keys/{key}`.
@@ -95,9 +101,24 @@ impl Call {
         self.field("Content-Type", "application/json")
     }
 
+    /// The key that a complete answer has to name; none if it names no key.
+    pub fn key_in_answer(&self) -> Option<String> {
+        if self.method != Method::GET {
+            return None;
+        }
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let is_raw = query.split('&').any(|pair| pair == "raw" || pair.starts_with("raw="));
+        let encoded = path.strip_prefix("/keys/").filter(|_| !is_raw)?;
+        percent_decode_str(encoded).decode_utf8().ok().map(Cow::into_owned)
+    }
+
     /// The command line that sends it. A token is not shown: it is read from `$KV_TOKEN`.
     pub fn curl(&self, base_url: &str, has_token: bool) -> String {
-        let mut line = format!("curl -i -X {}", self.method);
+        // With -X HEAD curl would wait for a body.
+        let mut line = match self.method {
+            Method::HEAD => "curl -I".to_owned(),
+            _ => format!("curl -i -X {}", self.method),
+        };
         if has_token {
             line += " -H \"Authorization: Bearer $KV_TOKEN\"";
         }
@@ -164,6 +185,18 @@ mod tests {
             "curl -i -X GET 'http://h:1/keys?prefix=p%2F&limit=2'",
         );
         check(&Call::incr("n", -2), "curl -i -X POST 'http://h:1/incr/n?by=-2'");
+        check(&Call::head("n"), "curl -I http://h:1/keys/n");
+    }
+
+    #[test]
+    fn the_answer_to_a_get_names_its_key() {
+        let named = |call: &Call| call.key_in_answer();
+        assert_eq!(named(&Call::get("a/b é%2F")).as_deref(), Some("a/b é%2F"));
+        assert_eq!(named(&Call::get("k").query("wait", "1s")).as_deref(), Some("k"));
+        assert_eq!(named(&Call::get("k").query("wait", "1s").query("raw", "")), None);
+        assert_eq!(named(&Call::head("k")), None);
+        assert_eq!(named(&Call::list("k")), None);
+        assert_eq!(named(&Call::delete("k")), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::features::Feature;
 use super::ledger::{BROKEN_MAX, KEYS_MAX, Ledger};
 use super::session::Session;
 use super::worker::Worker;
-use crate::report::{Verdict, WorkflowReport};
+use crate::report::{Evidence, Verdict, WorkflowReport, quoted};
 use crate::workflows::Workflow;
 
 /// How long a workflow may take, beyond what it was told to.
@@ -214,9 +214,39 @@ impl<'a> Run<'a> {
     /// Deletes the prefix, and gives what is still there.
     fn remove_prefix(&self, session: &Session) -> Vec<String> {
         let deleted = session.send(&Call::delete_prefix(&self.prefix));
-        if !deleted.is_ok_and(|answer| answer.status == 200) {
+        let is_deleted = deleted.is_ok_and(|answer| answer.status == 200);
+        if !is_deleted {
             self.ledger.entries().note(format!("DELETE /keys?prefix={} failed", self.prefix));
         }
+        let left = self.listed(session);
+        if is_deleted {
+            self.nothing_is_left(&left);
+        }
+        left
+    }
+
+    /// What is there after an answered deletion has survived it, for all writers have ended; only a
+    /// call whose outcome is unknown may have its effect later.
+    fn nothing_is_left(&self, left: &[String]) {
+        let mut entries = self.ledger.entries();
+        if entries.operations.unknown > 0 {
+            return;
+        }
+        let Some(first) = left.first() else { return };
+        let calls = [Call::delete_prefix(&self.prefix), Call::list(&self.prefix)];
+        let target = &self.plan.target;
+        let curl = |call: &Call| call.curl(&target.url, target.token.is_some());
+        entries.broken(Evidence {
+            promise: "after a deletion by prefix no key with it is left".to_owned(),
+            expected: "no keys".to_owned(),
+            seen: quoted(&format!("{} keys, such as {first}", left.len())),
+            replay: calls.iter().map(curl).collect(),
+            timeline: None,
+        });
+    }
+
+    /// The keys of this run that a list shows.
+    fn listed(&self, session: &Session) -> Vec<String> {
         let mut left = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..REMOVAL_PAGES_MAX {

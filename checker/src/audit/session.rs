@@ -84,7 +84,7 @@ impl Session {
     pub fn send(&self, call: &Call) -> Result<Answer, Lost> {
         let response = match &call.body {
             Some(body) => self.agent.run(self.request(call, body.as_bytes())?),
-            None if call.method == Method::GET || call.method == Method::DELETE => {
+            None if matches!(call.method, Method::GET | Method::HEAD | Method::DELETE) => {
                 self.agent.run(self.request(call, ())?)
             }
             None => self.agent.run(self.request(call, &[][..])?),

@@ -17,6 +17,7 @@ use crate::report::{Evidence, Operations, REPLAY_CALLS_MAX, Timeline, quoted};
 
 /// How often a call is made that may be repeated, until it has an answer.
 const ATTEMPTS: usize = 4;
+const NAMES_ITS_KEY: &str = "an answer names its key";
 
 /// One client. What it counts gets into the ledger when it is dropped.
 pub struct Worker<'a> {
@@ -70,6 +71,7 @@ impl Sent {
 /// What is read of the answer to a GET.
 #[derive(Deserialize)]
 struct Found<'a> {
+    key: Option<String>,
     #[serde(borrow)]
     value: &'a RawValue,
 }
@@ -133,7 +135,30 @@ impl<'a> Worker<'a> {
             self.latency.add(Duration::from_nanos(returned_ns.saturating_sub(called_ns)));
             self.run.plan.watch.count();
         }
+        if let Ok(answer) = &sent.outcome {
+            self.names_its_key(call, answer);
+        }
         sent
+    }
+
+    /// An answer for another key is a broken promise whatever the call was for. One that names no
+    /// key is left to whoever reads it: it may be no answer of a kv at all.
+    fn names_its_key(&mut self, call: &Call, answer: &Answer) {
+        let Some(wanted) = call.key_in_answer().filter(|_| answer.status == 200) else { return };
+        let key = found(answer).and_then(|found| found.key);
+        if key.is_none_or(|key| key == wanted) {
+            return;
+        }
+        let replay =
+            if self.trail.last() == Some(call) { self.replay() } else { vec![self.curl(call)] };
+        let evidence = Evidence {
+            promise: NAMES_ITS_KEY.to_owned(),
+            expected: quoted(&format!("200 with the key {wanted}")),
+            seen: quoted(&shown(answer)),
+            replay,
+            timeline: None,
+        };
+        self.run.ledger.entries().broken(evidence);
     }
 
     /// Sends once; ends the case if the outcome is unknown.
@@ -208,11 +233,15 @@ impl<'a> Worker<'a> {
         self.holds(promise, holds, format!("status {}", wanted.join(" or ")), shown(answer))
     }
 
-    /// Asserts that the answer to a GET holds this value, which is JSON text.
+    /// Asserts that the answer to a GET names a key, which is looked at when it comes, and holds
+    /// this value, which is JSON text.
     pub fn value(&mut self, promise: &str, answer: &Answer, value: &str) -> Step {
+        let found = found(answer);
         let holds = answer.status == 200
-            && value_of(answer).is_some_and(|found| exact::same(&found, value));
-        self.holds(promise, holds, format!("200 with the value {value}"), shown(answer))
+            && found.as_ref().is_some_and(|found| exact::same(found.value.get(), value));
+        self.holds(promise, holds, format!("200 with the value {value}"), shown(answer))?;
+        let has_key = found.is_some_and(|found| found.key.is_some());
+        self.holds(NAMES_ITS_KEY, has_key, "200 with the key", shown(answer))
     }
 
     /// Adds a broken promise whose operations are on a timeline.
@@ -283,8 +312,11 @@ impl Drop for Worker<'_> {
 
 /// The value in the answer to a GET, as JSON text.
 pub fn value_of(answer: &Answer) -> Option<String> {
-    let found: Found<'_> = serde_json::from_str(&answer.body).ok()?;
-    Some(found.value.get().to_owned())
+    Some(found(answer)?.value.get().to_owned())
+}
+
+fn found(answer: &Answer) -> Option<Found<'_>> {
+    serde_json::from_str(&answer.body).ok()
 }
 
 /// An answer in few words.

@@ -1,26 +1,28 @@
 //! `POST /batch` of the servers that are checked.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
 use common::config::value::millis;
 use common::http::Response;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::server::{Refusal, respond};
-use super::store::{Asked, Condition, Refused, State, Store};
+use super::store::{Asked, Condition, Entry, Refused, State, Store, rounded};
 
 const OPS_MAX: usize = 1_000;
 
 /// Does all operations, or none.
 pub(super) fn run(store: &Store, body: &[u8]) -> Result<Response, Refusal> {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let ops = body["ops"].as_array().filter(|ops| (1..=OPS_MAX).contains(&ops.len()));
+    let body: Option<Body<'_>> = serde_json::from_slice(body).ok();
+    let ops = body.map(|body| body.ops).filter(|ops| (1..=OPS_MAX).contains(&ops.len()));
     let ops = ops.ok_or_else(|| Refusal::of(422, "ops: 1 to 1000"))?;
-    if ops.iter().any(|op| !is_valid(op)) {
-        return Err(Refused::Invalid.into());
-    }
+    let ops: Option<Vec<Op>> = ops.into_iter().map(|op| Op::read(op, store)).collect();
+    let ops = ops.filter(|ops| ops.iter().all(is_valid)).ok_or(Refused::Invalid)?;
     let mut state = store.lock();
     let before = state.snapshot();
     let mut results = Vec::new();
@@ -42,11 +44,40 @@ pub(super) fn run(store: &Store, body: &[u8]) -> Result<Response, Refusal> {
             }
         }
     }
-    let body = json!({"success": true, "version": state.snapshot().1, "results": results});
-    Ok(respond(200, &body.to_string()))
+    let (version, results) = (state.version, results.join(","));
+    let body = format!("{{\"success\":true,\"version\":{version},\"results\":[{results}]}}");
+    Ok(respond(200, &body))
 }
 
-fn is_valid(op: &Value) -> bool {
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    ops: Vec<&'a RawValue>,
+}
+
+/// An operation.
+struct Op {
+    /// Its members but the value.
+    members: Value,
+    /// The value as it came.
+    value: Option<String>,
+}
+
+impl Op {
+    fn read(op: &RawValue, store: &Store) -> Option<Op> {
+        let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(op.get()).ok()?;
+        let value = members.remove("value").map(|value| match store.fault {
+            Some(Fault::BatchRounds) => rounded(value.get()),
+            _ => value.get().to_owned(),
+        });
+        let read =
+            |(name, value): (_, &RawValue)| Some((name, serde_json::from_str(value.get()).ok()?));
+        let members = members.into_iter().map(read).collect::<Option<_>>()?;
+        Some(Op { members: Value::Object(members), value })
+    }
+}
+
+fn is_valid(Op { members: op, value }: &Op) -> bool {
     let has_key = op["key"].is_string();
     let has_ttl = match &op["ttl"] {
         Value::Null => true,
@@ -55,14 +86,18 @@ fn is_valid(op: &Value) -> bool {
     };
     has_key
         && match op["op"].as_str() {
-            Some("put") => op.get("value").is_some() && has_ttl,
+            Some("put") => value.is_some() && has_ttl,
             Some("get" | "delete") => true,
             Some("incr") => op.get("by").is_none_or(Value::is_i64),
             _ => false,
         }
 }
 
-fn one(store: &Store, state: &mut State, op: &Value) -> Result<Value, Refused> {
+fn one(
+    store: &Store,
+    state: &mut State,
+    Op { members: op, value }: &Op,
+) -> Result<String, Refused> {
     let key = store.key(op["key"].as_str().unwrap_or_default());
     let condition = match op.get("if_version") {
         None => Condition::default(),
@@ -76,24 +111,26 @@ fn one(store: &Store, state: &mut State, op: &Value) -> Result<Value, Refused> {
     let shown = &op["key"];
     Ok(match op["op"].as_str().unwrap_or_default() {
         "put" => {
-            let version = state.put(store.fault, &key, &op["value"].to_string(), None);
-            json!({"op": "put", "key": shown, "version": version})
+            let version = state.put(store.fault, &key, value.as_deref().unwrap_or("null"), None);
+            json!({"op": "put", "key": shown, "version": version}).to_string()
         }
         "delete" => {
             let found = state.delete(store.fault, &key);
-            json!({"op": "delete", "key": shown, "found": found})
+            json!({"op": "delete", "key": shown, "found": found}).to_string()
         }
         "incr" => {
             let sum = state.sum(store.fault, &key, op["by"].as_i64().unwrap_or(1))?;
             let version = state.put(store.fault, &key, &sum.to_string(), None);
-            json!({"op": "incr", "key": shown, "value": sum, "version": version})
+            json!({"op": "incr", "key": shown, "value": sum, "version": version}).to_string()
         }
         _ => match state.find(&key) {
             Some(entry) => {
-                let value: Value = serde_json::from_str(&entry.value).unwrap_or_default();
-                json!({"op": "get", "key": shown, "found": true, "value": value, "version": entry.version})
+                let Entry { value, version, .. } = entry;
+                format!(
+                    "{{\"op\":\"get\",\"key\":{shown},\"found\":true,\"value\":{value},\"version\":{version}}}"
+                )
             }
-            None => json!({"op": "get", "key": shown, "found": false}),
+            None => json!({"op": "get", "key": shown, "found": false}).to_string(),
         },
     })
 }

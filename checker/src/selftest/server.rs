@@ -83,12 +83,12 @@ impl FaultyKv {
         if let Some(encoded) = request.path.strip_prefix("/keys/").filter(|key| !key.is_empty()) {
             let key = self.0.key(&decoded(encoded)?);
             return match request.method {
-                Method::GET => self.get(&key, request, query),
+                Method::GET | Method::HEAD => self.get(&key, request, query),
                 Method::POST => self.put(&key, request, query, 201),
                 Method::PUT => self.put(&key, request, query, 200),
                 Method::DELETE => self.delete(&key, request),
                 _ => Ok(respond(405, r#"{"detail":"Method Not Allowed"}"#)
-                    .header("Allow", "GET, POST, PUT, DELETE")),
+                    .header("Allow", "GET, HEAD, POST, PUT, DELETE")),
             };
         }
         if let Some(encoded) = request.path.strip_prefix("/incr/") {
@@ -114,7 +114,9 @@ impl FaultyKv {
     fn get(&self, key: &str, request: &Request<'_>, query: Query<'_>) -> Answered {
         let raw = query.read("raw", |text| matches!(text, "" | "1" | "true").then_some(()))?;
         query.read("wait", millis)?;
-        let entry = self.0.get(key).ok_or_else(|| Refusal::not_found(key))?;
+        let is_head = request.method == Method::HEAD;
+        let entry = if is_head { self.0.head(key) } else { self.0.get(key) };
+        let entry = entry.ok_or_else(|| Refusal::not_found(key))?;
         let condition = condition(request)?;
         let differs = Condition { matches: None, ..condition };
         let always = self.0.has(Fault::NotModifiedAlways) && differs.differs.is_some();
@@ -216,7 +218,10 @@ impl FaultyKv {
             prefix.pop();
         }
         let mut state = self.0.lock();
-        let keys = state.keys(&prefix, None);
+        let mut keys = state.keys(&prefix, None);
+        if self.0.has(Fault::PrefixLeavesLast) && keys.len() > 10 {
+            keys.pop();
+        }
         for key in &keys {
             state.delete(None, key);
         }
@@ -273,7 +278,7 @@ fn wait(store: Arc<Store>, key: String, differs: Condition, until: Instant, repl
 
 fn found(key: &str, entry: &Entry, raw: bool) -> Response {
     let body = if raw {
-        entry.value.clone()
+        entry.value.to_string()
     } else {
         format!("{{\"success\":true,\"key\":{},\"value\":{}}}", Value::from(key), entry.value)
     };

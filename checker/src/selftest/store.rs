@@ -3,7 +3,7 @@
 //! It shares nothing with kv: two that make the same mistake would find each other right.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,16 @@ const TEAR: Duration = Duration::from_micros(300);
 const CACHED: Duration = Duration::from_millis(5);
 const LATE: Duration = Duration::from_millis(2);
 const COMES_BACK: Duration = Duration::from_millis(5);
+const COMES_BACK_LATE: Duration = Duration::from_secs(1);
+const HEAD_CACHED: Duration = Duration::from_millis(100);
+const KEY_CUT_BYTES: usize = 256;
+const LARGE_BYTES: usize = 20_000;
 
 /// A value with its version and its time.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub(super) value: String,
+    /// Shared, for a batch copies everything.
+    pub(super) value: Arc<str>,
     pub(super) version: u64,
     pub(super) expires: Option<Instant>,
 }
@@ -55,7 +60,7 @@ pub(super) enum Refused {
 #[derive(Debug, Default)]
 pub(super) struct State {
     entries: BTreeMap<String, Entry>,
-    version: u64,
+    pub(super) version: u64,
     calls: u64,
     cache: BTreeMap<String, (Instant, Option<Entry>)>,
     late: Vec<(Instant, String, Entry)>,
@@ -99,14 +104,27 @@ impl Store {
 
     /// The key as this server takes it.
     pub(super) fn key(&self, key: &str) -> String {
-        if self.has(Fault::FoldedKeys) { key.to_lowercase() } else { key.to_owned() }
+        match self.fault {
+            Some(Fault::FoldedKeys) => key.to_lowercase(),
+            Some(Fault::CutKeys) => key.get(..KEY_CUT_BYTES).unwrap_or(key).to_owned(),
+            _ => key.to_owned(),
+        }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
+        self.read(key, self.has(Fault::StaleRead).then_some(CACHED))
+    }
+
+    /// What HEAD tells of.
+    pub(super) fn head(&self, key: &str) -> Option<Entry> {
+        self.read(key, self.has(Fault::StaleHead).then_some(HEAD_CACHED))
+    }
+
+    fn read(&self, key: &str, cache: Option<Duration>) -> Option<Entry> {
         let mut state = self.lock();
         let found = state.entries.get(key).cloned();
-        if self.has(Fault::StaleRead) {
-            let cached = state.cache.get(key).filter(|(since, _)| since.elapsed() < CACHED);
+        if let Some(time) = cache {
+            let cached = state.cache.get(key).filter(|(since, _)| since.elapsed() < time);
             if let Some((_, entry)) = cached {
                 return entry.clone();
             }
@@ -114,7 +132,7 @@ impl Store {
         }
         state.calls += 1;
         if found.is_none() && self.has(Fault::PhantomRead) && state.calls.is_multiple_of(50) {
-            return Some(Entry { value: "\"phantom\"".to_owned(), version: 1, expires: None });
+            return Some(Entry { value: "\"phantom\"".into(), version: 1, expires: None });
         }
         found
     }
@@ -204,11 +222,15 @@ impl State {
             (None, Some(Fault::ExpiryStays)) => old,
             (None, _) => None,
         };
-        let value = changed(fault, value);
+        let value = changed(fault, value).into();
         let entry = Entry { value, version, expires };
         self.deleted.remove(key);
         match fault {
             Some(Fault::LostWrite) if self.calls.is_multiple_of(100) => {}
+            Some(Fault::LostLargeOverwrite)
+                if entry.value.len() > LARGE_BYTES
+                    && self.entries.contains_key(key)
+                    && version.is_multiple_of(2) => {}
             Some(Fault::LateWrite) => {
                 self.late.push((Instant::now() + LATE, key.to_owned(), entry));
             }
@@ -228,17 +250,21 @@ impl State {
             self.deleted.insert(key.to_owned());
         }
         let removed = self.entries.remove(key);
+        let comes_back = match fault {
+            Some(Fault::ResurrectedDelete) => Some(COMES_BACK),
+            Some(Fault::ComesBackLate) => Some(COMES_BACK_LATE),
+            _ => None,
+        };
         if let Some(entry) = removed.clone()
-            && fault == Some(Fault::ResurrectedDelete)
-            && self.calls.is_multiple_of(20)
+            && let Some(after) = comes_back.filter(|_| self.calls.is_multiple_of(20))
         {
-            self.ghosts.push((Instant::now() + COMES_BACK, key.to_owned(), entry));
+            self.ghosts.push((Instant::now() + after, key.to_owned(), entry));
         }
         removed.is_some()
     }
 
     pub(super) fn sum(&self, fault: Option<Fault>, key: &str, by: i64) -> Result<i64, Refused> {
-        let value = self.entries.get(key).map_or("0", |entry| entry.value.as_str());
+        let value = self.entries.get(key).map_or("0", |entry| &*entry.value);
         let value: i64 = value.parse().map_err(|_| Refused::NotAnInteger)?;
         if fault == Some(Fault::WrappedIncrement) {
             return Ok(value.wrapping_add(by));
@@ -291,6 +317,14 @@ impl Condition {
     }
 }
 
+/// A number as a double.
+pub(super) fn rounded(value: &str) -> String {
+    match value.parse::<f64>() {
+        Ok(number) if number.is_finite() && value.len() > 15 => format!("{number:e}"),
+        _ => value.to_owned(),
+    }
+}
+
 impl Asked {
     pub(super) fn version(version: u64) -> Asked {
         Asked::Tag { text: version.to_string(), is_weak: false }
@@ -313,10 +347,8 @@ impl Asked {
 fn changed(fault: Option<Fault>, value: &str) -> String {
     const CUT: usize = 65_536;
     match fault {
-        Some(Fault::RoundedNumber) => match value.parse::<f64>() {
-            Ok(number) if number.is_finite() && value.len() > 15 => format!("{number:e}"),
-            _ => value.to_owned(),
-        },
+        Some(Fault::RoundedNumber) => rounded(value),
+        Some(Fault::LostLineBreak) => value.replace("\\r\\n", "\\n"),
         Some(Fault::LostEscape) => value.replace("\\n", "n"),
         Some(Fault::NormalizedText) => value.replace("e\u{301}", "\u{e9}"),
         Some(Fault::CutValue) if value.len() > CUT && value.is_ascii() => {

@@ -11,6 +11,7 @@ mod deletion;
 mod errors;
 mod expiry;
 mod gate;
+mod heads;
 mod linearizability;
 mod listing;
 mod load;
@@ -20,6 +21,7 @@ mod tags;
 mod types;
 mod values;
 mod waits;
+mod ways;
 
 use crate::audit::features::Feature;
 use crate::audit::run::Run;

@@ -54,6 +54,11 @@ fn overwrite(worker: &mut Worker<'_>, key: &str, value: &mut String) -> Step {
         worker.status("a write is answered with success", &answer, &[200, 201])?;
         let answer = worker.ask(&Call::get(key))?;
         worker.value(LAST, &answer, value)?;
+        // At times at once from another connection too, before the next write hides this one.
+        if write % 3 == 2 {
+            let answer = worker.elsewhere(|worker| worker.ask(&Call::get(key)))?;
+            worker.value(LAST, &answer, value)?;
+        }
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ pub(super) enum Asked {
     OfAll,
     /// One that keeps the text of a value; the original, in Python, refuses or rounds it.
     OfExact,
+    /// The same, unless it refuses the value.
+    OrRefused,
 }
 
 /// A value as JSON text, and what it is.
@@ -44,6 +46,11 @@ pub(super) const VALUES: &[(&str, &str, Asked)] = &[
     ("spaces at both ends", r#""  a  ""#, Asked::OfAll),
     ("escapes", r#""\" \\ \/ \b \f \n \r \t""#, Asked::OfAll),
     ("escaped controls", r#""\u0001\u001f\u007f\u0085\u2028\u2029""#, Asked::OfAll),
+    ("a line break of two", r#""a\r\nb""#, Asked::OfAll),
+    ("half a surrogate pair", r#""\ud800""#, Asked::OrRefused),
+    ("the other half", r#""a\udc00b""#, Asked::OrRefused),
+    ("halves in the wrong order", r#""\udc00\ud800""#, Asked::OrRefused),
+    ("half a pair in a name", r#"[{"\ud83e":"\ud83e\udd80\ud83e"}]"#, Asked::OrRefused),
     ("an escaped NUL", r#""a\u0000b""#, Asked::OfAll),
     ("an escaped letter", r#""\u00e9""#, Asked::OfAll),
     ("a composed letter", "\"\u{e9}\"", Asked::OfAll),
@@ -81,6 +88,25 @@ pub(super) const LENGTHS: &[usize] = &[
     32_767, 65_535, 65_536, 65_537, 131_072, 262_145, 524_288, 1_000_000,
 ];
 
+/// The lengths of texts that are stored within arrays and objects, and as names in them.
+pub(super) const NESTED_LENGTHS: &[usize] = &[255, 256, 1_025, 4_095, 4_096, 4_097, 16_385, 65_537];
+/// How many items large arrays and objects have.
+pub(super) const SIZES: &[usize] = &[255, 257, 1_001, 10_000];
+/// Escapes that mean more when they stand together.
+const ESCAPES: &[&str] = &[
+    r"\b", r"\t", r"\n", r"\f", r"\r", r#"\""#, r"\\", r"\/", r"\u0000", r"\u000b", r"\u001b",
+    r"\u0085", r"\u2028", r"\ufeff",
+];
+
+/// For each escape an array of texts in which it is followed by each of them.
+pub(super) fn pairs_of_escapes() -> Vec<String> {
+    let pairs = |first: &&str| {
+        let texts: Vec<_> = ESCAPES.iter().map(|second| format!("\"a{first}{second}b\"")).collect();
+        format!("[{}]", texts.join(","))
+    };
+    ESCAPES.iter().map(pairs).collect()
+}
+
 /// A text of this many bytes that is the same nowhere, so that a piece that is missing or twice
 /// shows.
 pub(super) fn long_text(rng: &mut Rng, bytes: usize) -> String {
@@ -89,6 +115,24 @@ pub(super) fn long_text(rng: &mut Rng, bytes: usize) -> String {
     text.extend(std::iter::repeat_with(|| rng.alphanumeric()).take(bytes));
     text.push('"');
     text
+}
+
+/// Long texts as an item, as a member, and as the name of one.
+pub(super) fn nested_text(rng: &mut Rng, bytes: usize) -> String {
+    let [item, member, name] = [(); 3].map(|()| long_text(rng, bytes));
+    format!("[{item},{{\"member\":{member},{name}:[]}}]")
+}
+
+/// An array of this many items, each of them another.
+pub(super) fn array(items: usize) -> String {
+    let items: Vec<_> = (0..items).map(|number| number.to_string()).collect();
+    format!("[{}]", items.join(","))
+}
+
+/// An object of this many members, each of them another.
+pub(super) fn object(members: usize) -> String {
+    let members: Vec<_> = (0..members).map(|number| format!("\"m{number}\":{number}")).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 /// Arrays in arrays.
@@ -152,7 +196,12 @@ mod tests {
             let value = random(&mut rng, 4);
             assert!(exact::same(&value, &value), "{value}");
         }
-        assert!(exact::same(&nested(60), &nested(60)));
+        for value in pairs_of_escapes() {
+            assert!(exact::same(&value, &value), "{value}");
+        }
+        for value in [nested(60), array(10_000), object(10_000), nested_text(&mut rng, 65_537)] {
+            assert!(exact::same(&value, &value), "{value}");
+        }
         assert_eq!(long_text(&mut rng, 1_000).len(), 1_002);
     }
 }
