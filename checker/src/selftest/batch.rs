@@ -15,6 +15,8 @@ use super::server::{Refusal, respond};
 use super::store::{Asked, Condition, Entry, Refused, State, Store, rounded};
 
 const OPS_MAX: usize = 1_000;
+/// Parts in which a batch is done that is torn, or not undone, when it is large.
+const PART: usize = 100;
 
 /// Does all operations, or none.
 pub(super) fn run(store: &Store, body: &[u8]) -> Result<Response, Refusal> {
@@ -27,7 +29,10 @@ pub(super) fn run(store: &Store, body: &[u8]) -> Result<Response, Refusal> {
     let before = state.snapshot();
     let mut results = Vec::new();
     for (index, op) in ops.iter().enumerate() {
-        if store.has(Fault::TornBatch) && index == ops.len() / 2 {
+        let ends_part = index > 0 && index.is_multiple_of(PART);
+        if (store.has(Fault::TornBatch) && index == ops.len() / 2)
+            || (store.has(Fault::TornLargeBatch) && ends_part)
+        {
             drop(state);
             thread::sleep(Duration::from_micros(300));
             state = store.lock();
@@ -35,7 +40,8 @@ pub(super) fn run(store: &Store, body: &[u8]) -> Result<Response, Refusal> {
         match one(store, &mut state, op) {
             Ok(result) => results.push(result),
             Err(refused) => {
-                if !store.has(Fault::HalfBatch) {
+                let stays = store.has(Fault::HalfLargeBatch) && index >= PART;
+                if !store.has(Fault::HalfBatch) && !stays {
                     state.restore(before);
                 }
                 let Refusal(status, detail) = refused.into();
@@ -79,11 +85,7 @@ impl Op {
 
 fn is_valid(Op { members: op, value }: &Op) -> bool {
     let has_key = op["key"].is_string();
-    let has_ttl = match &op["ttl"] {
-        Value::Null => true,
-        Value::String(ttl) => millis(ttl).is_some_and(|ttl| ttl > 0),
-        ttl => ttl.as_u64().is_some_and(|ttl| ttl > 0),
-    };
+    let has_ttl = op.get("ttl").is_none() || ttl(op).is_some();
     has_key
         && match op["op"].as_str() {
             Some("put") => value.is_some() && has_ttl,
@@ -91,6 +93,13 @@ fn is_valid(Op { members: op, value }: &Op) -> bool {
             Some("incr") => op.get("by").is_none_or(Value::is_i64),
             _ => false,
         }
+}
+
+/// A number of seconds, or a duration in a string.
+fn ttl(op: &Value) -> Option<Duration> {
+    let ttl = op.get("ttl")?;
+    let text = ttl.as_str().map_or_else(|| ttl.to_string(), str::to_owned);
+    millis(&text).filter(|ttl| *ttl > 0).map(Duration::from_millis)
 }
 
 fn one(
@@ -111,7 +120,8 @@ fn one(
     let shown = &op["key"];
     Ok(match op["op"].as_str().unwrap_or_default() {
         "put" => {
-            let version = state.put(store.fault, &key, value.as_deref().unwrap_or("null"), None);
+            let ttl = ttl(op).filter(|_| !store.has(Fault::BatchIgnoresExpiry));
+            let version = state.put(store.fault, &key, value.as_deref().unwrap_or("null"), ttl);
             json!({"op": "put", "key": shown, "version": version}).to_string()
         }
         "delete" => {
@@ -120,7 +130,8 @@ fn one(
         }
         "incr" => {
             let sum = state.sum(store.fault, &key, op["by"].as_i64().unwrap_or(1))?;
-            let version = state.put(store.fault, &key, &sum.to_string(), None);
+            let left = state.left(&key);
+            let version = state.put(store.fault, &key, &sum.to_string(), left);
             json!({"op": "incr", "key": shown, "value": sum, "version": version}).to_string()
         }
         _ => match state.find(&key) {

@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 
 use super::batch;
 use super::fault::Fault;
-use super::store::{Asked, Condition, Entry, Refused, Store};
+use super::store::{Asked, Condition, Entry, Refused, Store, TEAR};
 
 /// The service.
 pub(super) struct FaultyKv(pub(super) Arc<Store>);
 
 const KEY_BYTES_MAX: usize = 1_024;
+/// Keys that a deletion by prefix deletes at once, when it is torn or cut.
+const PART: usize = 100;
 const STORED: &str = r#"{"success":true,"message":"Value stored successfully"}"#;
 
 /// A refusal: status and the JSON of `detail`.
@@ -135,6 +137,7 @@ impl FaultyKv {
                 Some(Fault::ExpiresEarly) => ttl * 9 / 10,
                 Some(Fault::ExpiresLate) => ttl + Duration::from_millis(60),
                 Some(Fault::ExpiryInMillis) if is_seconds => ttl / 1_000,
+                Some(Fault::ExpiryIn32Bits) => in_32_bits(ttl),
                 _ => ttl,
             })
         })?;
@@ -222,7 +225,18 @@ impl FaultyKv {
         if self.0.has(Fault::PrefixLeavesLast) && keys.len() > 10 {
             keys.pop();
         }
-        for key in &keys {
+        if self.0.has(Fault::PrefixDeletesPage) {
+            keys.truncate(PART);
+        }
+        for (number, key) in keys.iter().enumerate() {
+            if self.0.has(Fault::PrefixDeletionTorn) && number % PART == PART - 1 {
+                drop(state);
+                thread::sleep(TEAR);
+                state = self.0.lock();
+            }
+            if self.0.has(Fault::PrefixComesBack) && number == 0 {
+                state.comes_back(key);
+            }
             state.delete(None, key);
         }
         state.deleted.retain(|key| !key.starts_with(&prefix));
@@ -290,6 +304,11 @@ fn found(key: &str, entry: &Entry, raw: bool) -> Response {
             response.header("KV-TTL-Ms", left.as_millis().to_string())
         }
     }
+}
+
+/// What is left of a time whose milliseconds lose the upper half of their bits.
+fn in_32_bits(ttl: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) & u64::from(u32::MAX))
 }
 
 fn tag(entry: &Entry) -> String {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::fault::Fault;
 
 /// How long the two steps of a torn one are apart.
-const TEAR: Duration = Duration::from_micros(300);
+pub(super) const TEAR: Duration = Duration::from_micros(300);
 const CACHED: Duration = Duration::from_millis(5);
 const LATE: Duration = Duration::from_millis(2);
 const COMES_BACK: Duration = Duration::from_millis(5);
@@ -18,6 +18,9 @@ const COMES_BACK_LATE: Duration = Duration::from_secs(1);
 const HEAD_CACHED: Duration = Duration::from_millis(100);
 const KEY_CUT_BYTES: usize = 256;
 const LARGE_BYTES: usize = 20_000;
+const PREFIX_COMES_BACK: Duration = Duration::from_millis(300);
+/// Keys that a store keeps that evicts others.
+const KEPT: usize = 1_500;
 
 /// A value with its version and its time.
 #[derive(Debug, Clone)]
@@ -65,6 +68,8 @@ pub(super) struct State {
     cache: BTreeMap<String, (Instant, Option<Entry>)>,
     late: Vec<(Instant, String, Entry)>,
     ghosts: Vec<(Instant, String, Entry)>,
+    /// What has expired, where a fault remembers it.
+    expired: BTreeMap<String, Entry>,
     pub(super) deleted: BTreeSet<String>,
 }
 
@@ -88,7 +93,14 @@ impl Store {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        state.entries.retain(|_, entry| entry.expires.is_none_or(|expires| expires > now));
+        let is_alive = |entry: &Entry| entry.expires.is_none_or(|expires| expires > now);
+        if self.has(Fault::ExpiredIsMatched) {
+            let expired = state.entries.iter().filter(|(_, entry)| !is_alive(entry));
+            let expired: Vec<_> =
+                expired.map(|(key, entry)| (key.clone(), entry.clone())).collect();
+            state.expired.extend(expired);
+        }
+        state.entries.retain(|_, entry| is_alive(entry));
         let (due, late) =
             std::mem::take(&mut state.late).into_iter().partition(|late| late.0 <= now);
         let (back, ghosts) =
@@ -145,7 +157,8 @@ impl Store {
         condition: &Condition,
     ) -> Result<u64, Refused> {
         let mut state = self.lock();
-        condition.check(self.fault, state.entries.get(key))?;
+        let known = state.entries.get(key).or_else(|| state.expired.get(key));
+        condition.check(self.fault, known)?;
         let is_torn = (self.has(Fault::TornCompareAndSet) && condition.matches.is_some())
             || (self.has(Fault::TornCreate) && condition.differs.is_some());
         if is_torn {
@@ -238,6 +251,12 @@ impl State {
                 self.entries.insert(key.to_owned(), entry);
             }
         }
+        if fault == Some(Fault::Evicts) && self.entries.len() > KEPT {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.version);
+            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                self.entries.remove(&key);
+            }
+        }
         version
     }
 
@@ -261,6 +280,13 @@ impl State {
             self.ghosts.push((Instant::now() + after, key.to_owned(), entry));
         }
         removed.is_some()
+    }
+
+    /// Once it is deleted, this key comes back, when nobody looks any more.
+    pub(super) fn comes_back(&mut self, key: &str) {
+        if let Some(entry) = self.entries.get(key).cloned() {
+            self.ghosts.push((Instant::now() + PREFIX_COMES_BACK, key.to_owned(), entry));
+        }
     }
 
     pub(super) fn sum(&self, fault: Option<Fault>, key: &str, by: i64) -> Result<i64, Refused> {

@@ -11,7 +11,7 @@ use crate::audit::run::Run;
 use crate::audit::session::{Answer, Effect};
 use crate::audit::worker::{Step, Worker, shown, value_of};
 
-use super::Workflow;
+use super::{Workflow, wide};
 
 pub(super) static BATCH: Workflow = Workflow {
     name: "batch",
@@ -20,8 +20,9 @@ pub(super) static BATCH: Workflow = Workflow {
     run,
 };
 
-const RESULTS: &str = "a batch answers each operation in order, and each sees those before it";
-const WHOLE: &str = "a batch of which one operation is refused does nothing";
+pub(super) const RESULTS: &str =
+    "a batch answers each operation in order, and each sees those before it";
+pub(super) const WHOLE: &str = "a batch of which one operation is refused does nothing";
 const ONE_STEP: &str = "nobody sees a batch half done";
 const FORWARD: &str = "who has seen a batch on one key sees it on every other";
 const SUM: &str = "what batches move from one counter to another is neither lost nor made";
@@ -41,14 +42,30 @@ fn run(run: &Run<'_>) {
         for at in [0, 1, WIDTH / 2, WIDTH] {
             worker.case(WHOLE, |worker| refused(worker, &base, at));
         }
-        let base = run.key("large-");
-        worker.case(RESULTS, |worker| large(worker, &base));
     });
-    seen_whole(run);
+    let keys: Vec<_> = (0..WIDTH).map(|number| run.key(&format!("group/{number}"))).collect();
+    let looked_at = keys.clone();
+    let listed = run.has(Feature::List).then(|| format!("{}group/", run.prefix));
+    let rounds = run.ops_each(4).clamp(100, 5_000);
+    seen_whole(run, &Group { keys, looked_at, listed, rounds });
     moves(run);
+    wide::check(run);
 }
 
-fn done(worker: &mut Worker<'_>, ops: &[Value]) -> Step<Value> {
+/// Keys that one client writes by batches, the same number to all of them, while others look.
+pub(super) struct Group {
+    /// The keys.
+    pub(super) keys: Vec<String>,
+    /// Those of them that are read.
+    pub(super) looked_at: Vec<String>,
+    /// The prefix under which a list shows those and no others, if it is to be looked at.
+    pub(super) listed: Option<String>,
+    /// How many batches are written.
+    pub(super) rounds: usize,
+}
+
+/// The answer to a batch that has to be done.
+pub(super) fn done(worker: &mut Worker<'_>, ops: &[Value]) -> Step<Value> {
     let answer = worker.call(&Call::batch(ops))?;
     worker.status("a batch whose operations can all be done is done", &answer, &[200])?;
     Ok(serde_json::from_str(&answer.body).unwrap_or_default())
@@ -151,96 +168,61 @@ fn refused(worker: &mut Worker<'_>, base: &str, at: usize) -> Step {
     Ok(())
 }
 
-/// As many operations as a batch may have. A service in front of an engine that takes fewer in a
-/// transaction may refuse them, all of them.
-fn large(worker: &mut Worker<'_>, base: &str) -> Step {
-    let run = worker.run;
-    let suffix = &base[run.prefix.len()..];
-    let mut keys: Vec<_> = (0..1_000).map(|number| run.key(&format!("{suffix}{number}"))).collect();
-    let all: Vec<_> = keys.iter().map(|key| json!({"op": "delete", "key": key})).collect();
-    let answer = worker.call(&Call::batch(&all))?;
-    if answer.status == 422 {
-        let note = "a batch of 1000 operations is refused with 422: one of 100 is tried";
-        run.ledger.entries().note(note.to_owned());
-        keys.truncate(100);
-    }
-    let puts: Vec<_> = keys
-        .iter()
-        .enumerate()
-        .map(|(number, key)| json!({"op": "put", "key": key, "value": number}))
-        .collect();
-    done(worker, &puts)?;
-    let gets: Vec<_> = keys.iter().map(|key| json!({"op": "get", "key": key})).collect();
-    let body = done(worker, &gets)?;
-    for (number, key) in keys.iter().enumerate() {
-        let seen = &body["results"][number]["value"];
-        worker.holds(RESULTS, *seen == number, format!("{key} with {number}"), seen)?;
-    }
-    for number in [0, 1, keys.len() / 2, keys.len() - 2, keys.len() - 1] {
-        worker.forget_trail();
-        let answer = worker.ask(&Call::get(&keys[number]))?;
-        worker.value(RESULTS, &answer, &number.to_string())?;
-    }
-    Ok(())
-}
-
 /// One writes the same number to several keys, a batch each time; the others look.
-fn seen_whole(run: &Run<'_>) {
-    let clients = run.clients(4, 16);
-    let rounds = run.ops_each(4).clamp(100, 5_000);
-    let keys: Vec<_> = (0..WIDTH).map(|number| run.key(&format!("group/{number}"))).collect();
-    let zero: Vec<_> =
-        keys.iter().map(|key| json!({"op": "put", "key": key, "value": 0})).collect();
+pub(super) fn seen_whole(run: &Run<'_>, group: &Group) {
+    let Group { keys, looked_at, listed, .. } = group;
+    let zero: Vec<_> = keys.iter().map(|key| put(key, 0)).collect();
     let stored = AtomicBool::new(false);
     run.worker(|worker| {
         let ok = worker.case(ONE_STEP, |worker| done(worker, &zero).map(|_| ()));
         stored.store(ok, Ordering::Relaxed);
     });
     let is_writing = AtomicBool::new(stored.load(Ordering::Relaxed));
-    run.workers(clients, |worker| {
+    let gets: Vec<_> = looked_at.iter().map(|key| json!({"op": "get", "key": key})).collect();
+    run.workers(run.clients(4, 16), |worker| {
         if worker.index == 0 {
-            for round in 1..=rounds {
-                if run.is_over() {
-                    break;
-                }
-                // In another order each time: a half that is seen is another half.
-                let mut order: Vec<_> = keys.iter().collect();
-                worker.rng.shuffle(&mut order);
-                let ops: Vec<_> = order
-                    .iter()
-                    .map(|key| json!({"op": "put", "key": key, "value": round}))
-                    .collect();
-                worker.send_untracked(&Call::batch(&ops));
-            }
+            write_rounds(worker, group, &is_writing);
             is_writing.store(false, Ordering::Relaxed);
             return;
         }
-        let gets: Vec<_> = keys.iter().map(|key| json!({"op": "get", "key": key})).collect();
         while is_writing.load(Ordering::Relaxed) && !run.is_over() {
-            let went_on = worker.case(ONE_STEP, |worker| match worker.index % 3 {
-                0 => in_one_batch(worker, &gets),
-                1 => key_by_key(worker, &keys),
-                _ if run.has(Feature::List) => in_a_list(worker, &run.prefix),
+            worker.case(ONE_STEP, |worker| match (worker.index % 3, listed) {
+                (1, _) => key_by_key(worker, looked_at),
+                (2, Some(prefix)) => in_a_list(worker, prefix, looked_at.len()),
                 _ => in_one_batch(worker, &gets),
             });
-            if !went_on && worker.run.is_over() {
-                return;
-            }
         }
     });
+}
+
+fn write_rounds(worker: &mut Worker<'_>, group: &Group, is_writing: &AtomicBool) {
+    let mut order: Vec<_> = group.keys.iter().collect();
+    for round in 1..=group.rounds {
+        if worker.run.is_over() || !is_writing.load(Ordering::Relaxed) {
+            return;
+        }
+        // In another order each time: a half that is seen is another half.
+        worker.rng.shuffle(&mut order);
+        let ops: Vec<_> = order.iter().map(|key| put(key, round)).collect();
+        worker.send_untracked(&Call::batch(&ops));
+    }
+}
+
+fn put(key: &str, number: usize) -> Value {
+    json!({"op": "put", "key": key, "value": number})
 }
 
 fn in_one_batch(worker: &mut Worker<'_>, gets: &[Value]) -> Step {
     let answer = worker.ask(&Call::batch(gets))?;
     let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let values: Vec<_> = (0..WIDTH).map(|at| body["results"][at]["value"].as_u64()).collect();
+    let values: Vec<_> = (0..gets.len()).map(|at| body["results"][at]["value"].as_u64()).collect();
     let holds = values[0].is_some() && values.iter().all(|value| *value == values[0]);
     worker.holds(ONE_STEP, holds, "the same number in all keys", shown(&answer))
 }
 
 /// A page of a list is one look at the store too, but only numbers that go back are a fault.
-fn in_a_list(worker: &mut Worker<'_>, prefix: &str) -> Step {
-    let list = Call::list(&format!("{prefix}group/")).query("values", "true");
+fn in_a_list(worker: &mut Worker<'_>, prefix: &str, count: usize) -> Step {
+    let list = Call::list(prefix).query("values", "true");
     let mut least = 0;
     for _ in 0..4 {
         let answer = worker.ask(&list)?;
@@ -248,7 +230,7 @@ fn in_a_list(worker: &mut Worker<'_>, prefix: &str) -> Step {
         let numbers = page.iter().flat_map(|page| &page.entries);
         let numbers: Vec<u64> =
             numbers.filter_map(|entry| entry.value.get().parse().ok()).collect();
-        let holds = numbers.len() == WIDTH && numbers.iter().all(|number| *number >= least);
+        let holds = numbers.len() == count && numbers.iter().all(|number| *number >= least);
         worker.holds(FORWARD, holds, format!("numbers from {least}"), shown(&answer))?;
         least = numbers.into_iter().max().unwrap_or(least);
     }

@@ -7,16 +7,15 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use http::Method;
 
 use crate::audit::call::Call;
 use crate::audit::features::Feature;
-use crate::audit::page::Page;
 use crate::audit::run::Run;
 use crate::audit::session::Effect;
 use crate::audit::worker::{Step, Worker, shown};
 
-use super::Workflow;
+use super::{Workflow, expired, routes};
 
 pub(super) static EXPIRY: Workflow = Workflow {
     name: "expiry",
@@ -26,11 +25,10 @@ pub(super) static EXPIRY: Workflow = Workflow {
 };
 
 const THERE: &str = "a key is there until its time";
-const GONE: &str = "a key is gone after its time";
-const LEFT: &str = "KV-TTL-Ms is the time that is left";
-const CLEARED: &str = "a write without ttl clears it";
-const NOTHING: &str = "an expired key does not exist, in no respect";
-const KEPT: &str = "an expiry takes no value that was written after it was set";
+pub(super) const GONE: &str = "a key is gone after its time";
+pub(super) const LEFT: &str = "KV-TTL-Ms is the time that is left";
+pub(super) const CLEARED: &str = "a write without ttl clears it";
+pub(super) const KEPT: &str = "an expiry takes no value that was written after it was set";
 
 /// Clocks of two machines run at speeds that differ by less than one part in a hundred, and a
 /// server may count whole milliseconds.
@@ -42,16 +40,6 @@ const PAUSE: Duration = Duration::from_millis(3);
 /// Times to live as they are written, and in milliseconds.
 const TTLS: &[(&str, u64)] =
     &[("120ms", 120), ("250ms", 250), ("400ms", 400), ("700ms", 700), ("1", 1_000), ("1s", 1_000)];
-/// Times that are looked at but not waited for.
-const LONG_TTLS: &[(&str, u64)] = &[
-    ("30", 30_000),
-    ("30s", 30_000),
-    ("5m", 300_000),
-    ("2h", 7_200_000),
-    ("1d", 86_400_000),
-    ("1500ms", 1_500),
-    ("90000ms", 90_000),
-];
 /// Keys that are overwritten at the moment of their expiry.
 const OVERWRITTEN: usize = 24;
 
@@ -63,14 +51,10 @@ const JOBS: &[fn(&mut Worker<'_>)] = &[
     |worker| watched(worker, TTLS[3]),
     |worker| watched(worker, TTLS[4]),
     |worker| watched(worker, TTLS[5]),
-    |worker| {
-        for ttl in LONG_TTLS {
-            let key = worker.run.key(&format!("long-{}", ttl.0));
-            worker.case(LEFT, |worker| shows_what_is_left(worker, &key, *ttl));
-        }
-    },
     |worker| replaced(worker),
-    |worker| no_trace(worker),
+    |worker| routes::long_times(worker),
+    |worker| routes::one_after_another(worker),
+    |worker| expired::no_trace(worker),
     |worker| overwritten_in_time(worker),
 ];
 
@@ -80,22 +64,32 @@ fn run(run: &Run<'_>) {
 
 /// When a key expires: not before the first moment, and no later than the second.
 #[derive(Debug, Clone, Copy)]
-struct Expiry {
-    earliest: Instant,
-    latest: Instant,
+pub(super) struct Expiry {
+    pub(super) earliest: Instant,
+    pub(super) latest: Instant,
+    /// The version of the write, if it was answered with one.
+    pub(super) version: Option<u64>,
 }
 
-/// Stores with a time to live.
-fn store(worker: &mut Worker<'_>, key: &str, ttl: (&str, u64)) -> Step<Expiry> {
+/// Stores with a time to live, as it is written and in milliseconds.
+pub(super) fn store(worker: &mut Worker<'_>, key: &str, ttl: (&str, u64)) -> Step<Expiry> {
+    store_by(worker, &Call::put(key, "1").query("ttl", ttl.0), ttl.1)
+}
+
+/// Stores by a call that says for how long.
+pub(super) fn store_by(worker: &mut Worker<'_>, call: &Call, ttl_ms: u64) -> Step<Expiry> {
     let called = Instant::now();
-    let answer = worker.call(&Call::put(key, "1").query("ttl", ttl.0))?;
-    worker.status("a value can be stored with a time to live", &answer, &[200])?;
+    let answer = worker.call(call)?;
+    let is_post = call.method == Method::POST && call.target.starts_with("/keys/");
+    let status = if is_post { 201 } else { 200 };
+    worker.status("a value can be stored with a time to live", &answer, &[status])?;
     let returned = Instant::now();
-    let ttl = Duration::from_millis(ttl.1);
+    let ttl = Duration::from_millis(ttl_ms);
     let tolerance = ttl / CLOCK_SHARE + CLOCK_STEP;
     Ok(Expiry {
         earliest: called + ttl.saturating_sub(tolerance),
         latest: returned + ttl + tolerance,
+        version: answer.version(),
     })
 }
 
@@ -123,7 +117,7 @@ fn watch(worker: &mut Worker<'_>, key: &str, ttl: (&str, u64)) -> Step {
             let early = expiry.earliest - returned;
             let seen = format!("{} {early:?} before its time, after {put}", shown(&answer));
             worker.holds(THERE, answer.status == 200, "200", seen)?;
-            left(worker, &answer, expiry, called, returned)?;
+            is_left(worker, &answer, expiry, called, returned)?;
         } else if called > expiry.latest {
             let late = called - expiry.latest;
             let seen = format!("{} {late:?} after its time, after {put}", shown(&answer));
@@ -136,7 +130,7 @@ fn watch(worker: &mut Worker<'_>, key: &str, ttl: (&str, u64)) -> Step {
 }
 
 /// Holds what an answer says is left to what can be.
-fn left(
+fn is_left(
     worker: &mut Worker<'_>,
     answer: &crate::audit::session::Answer,
     expiry: Expiry,
@@ -151,12 +145,12 @@ fn left(
     worker.holds(LEFT, holds, format!("{least} to {most}"), shown)
 }
 
-fn shows_what_is_left(worker: &mut Worker<'_>, key: &str, ttl: (&str, u64)) -> Step {
-    let expiry = store(worker, key, ttl)?;
+/// Asserts that a key has this value for as long as is left of its time.
+pub(super) fn left(worker: &mut Worker<'_>, key: &str, value: &str, expiry: Expiry) -> Step {
     let called = Instant::now();
     let answer = worker.ask(&Call::get(key))?;
-    worker.value(THERE, &answer, "1")?;
-    left(worker, &answer, expiry, called, Instant::now())
+    worker.value(THERE, &answer, value)?;
+    is_left(worker, &answer, expiry, called, Instant::now())
 }
 
 /// Another write sets another time, or none.
@@ -183,50 +177,6 @@ fn replaced(worker: &mut Worker<'_>) {
         worker.sleep_until(stored + Duration::from_millis(250))?;
         let answer = worker.ask(&Call::get(&by_post))?;
         worker.status(GONE, &answer, &[404])
-    });
-}
-
-/// An expired key is in no list, meets no condition, cannot be deleted and counts from 0.
-fn no_trace(worker: &mut Worker<'_>) {
-    let run = worker.run;
-    let keys: Vec<_> = (0..6).map(|number| run.key(&format!("trace-{number}"))).collect();
-    worker.case(NOTHING, |worker| {
-        let mut latest = Instant::now();
-        for key in &keys {
-            latest = store(worker, key, ("150ms", 150))?.latest;
-        }
-        worker.sleep_until(latest)?;
-        if run.has(Feature::List) {
-            let answer = worker.ask(&Call::list(&format!("{}trace-", run.prefix)))?;
-            let listed = Page::read(&answer).map_or(usize::MAX, |page| page.keys.len());
-            worker.holds(NOTHING, listed == 0, "no key in the list", shown(&answer))?;
-        }
-        let answer = worker.call(&Call::delete(&keys[0]))?;
-        worker.status(NOTHING, &answer, &[404])?;
-        if run.has(Feature::Versions) {
-            let answer = worker.call(&Call::put(&keys[1], "2").field("If-Match", "*"))?;
-            worker.status(NOTHING, &answer, &[412])?;
-            let answer = worker.call(&Call::put(&keys[2], "2").field("If-None-Match", "*"))?;
-            worker.status(NOTHING, &answer, &[200])?;
-        }
-        if run.has(Feature::Counters) {
-            let answer = worker.call(&Call::incr(&keys[3], 5))?;
-            worker.value(NOTHING, &answer, "5")?;
-            let answer = worker.ask(&Call::get(&keys[3]))?;
-            let field = answer.field("kv-ttl-ms").unwrap_or("none").to_owned();
-            worker.holds(NOTHING, field == "none", "no KV-TTL-Ms", field)?;
-        }
-        if run.has(Feature::Batch) {
-            let answer = worker.call(&Call::batch(&[json!({"op": "get", "key": keys[4]})]))?;
-            let holds = answer.status == 200 && answer.body.contains("\"found\":false");
-            worker.holds(NOTHING, holds, "\"found\":false", shown(&answer))?;
-        }
-        // The new value has no time of its own.
-        let answer = worker.call(&Call::put(&keys[5], "3"))?;
-        worker.status(NOTHING, &answer, &[200])?;
-        worker.sleep_until(Instant::now() + Duration::from_millis(170))?;
-        let answer = worker.ask(&Call::get(&keys[5]))?;
-        worker.value(KEPT, &answer, "3")
     });
 }
 

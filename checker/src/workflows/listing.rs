@@ -11,7 +11,7 @@ use crate::audit::run::Run;
 use crate::audit::worker::{Step, Worker, shown, value_of};
 use crate::exact;
 
-use super::Workflow;
+use super::{Workflow, prefix_deletion};
 
 pub(super) static LISTING: Workflow = Workflow {
     name: "listing",
@@ -27,7 +27,6 @@ const LIMIT: &str = "a page holds no more keys than its limit";
 const END: &str = "a walk comes to its end: next_cursor is null";
 const PHANTOM: &str = "a list holds no key that was never written, and none that was deleted";
 const VALUES: &str = "a list with values holds the value and the version of each key";
-const DELETED: &str = "a deletion by prefix deletes the keys with the prefix and no others";
 
 /// Keys that stay, beside those of every byte.
 const STABLE: usize = 160;
@@ -55,6 +54,8 @@ fn run(run: &Run<'_>) {
     if !stored.load(Ordering::Relaxed) {
         return;
     }
+    // First, for what was deleted is looked at once more in the end.
+    let gone = run.has(Feature::PrefixDeletion).then(|| prefix_deletion::check(run));
     walk_while_others_write(run, &stable);
     run.worker(|worker| {
         for limit in LIMITS {
@@ -63,8 +64,8 @@ fn run(run: &Run<'_>) {
         worker.case(VALUES, |worker| values(worker, &stable));
         worker.case(PREFIX, |worker| prefixes(worker, &stable));
         worker.case(PHANTOM, |worker| comes_and_goes(worker, &stable));
-        if run.has(Feature::PrefixDeletion) {
-            worker.case(DELETED, |worker| deletes(worker));
+        if let Some(gone) = &gone {
+            worker.case(PHANTOM, |worker| prefix_deletion::stays_gone(worker, gone));
         }
     });
 }
@@ -266,28 +267,4 @@ fn comes_and_goes(worker: &mut Worker<'_>, stable: &BTreeSet<String>) -> Step {
     let next = Page::read(&answer).and_then(|page| page.keys.into_iter().next());
     let holds = next.as_ref().is_some_and(|key| key == behind || key.contains("churn"));
     worker.holds("a cursor leads on when its key is deleted", holds, behind, shown(&answer))
-}
-
-fn deletes(worker: &mut Worker<'_>) -> Step {
-    let run = worker.run;
-    let doomed: Vec<_> = (0..25).map(|number| run.key(&format!("d/x{number}"))).collect();
-    let spared = [run.key("d/"), run.key("d/w"), run.key("d/y"), run.key("d/X1"), run.key("d")];
-    for key in doomed.iter().chain(&spared) {
-        let answer = worker.call(&Call::put(key, "1"))?;
-        worker.status("a value can be stored", &answer, &[200])?;
-    }
-    worker.forget_trail();
-    let answer = worker.call(&Call::delete_prefix(&format!("{}d/x", run.prefix)))?;
-    let holds =
-        answer.status == 200 && exact::same(&answer.body, r#"{"success":true,"deleted":25}"#);
-    worker.holds(DELETED, holds, r#"200 {"success":true,"deleted":25}"#, shown(&answer))?;
-    for key in &doomed {
-        let answer = worker.ask(&Call::get(key))?;
-        worker.status(DELETED, &answer, &[404])?;
-    }
-    for key in &spared {
-        let answer = worker.ask(&Call::get(key))?;
-        worker.value(DELETED, &answer, "1")?;
-    }
-    Ok(())
 }

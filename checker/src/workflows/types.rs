@@ -149,7 +149,9 @@ fn cases(run: &Run<'_>) -> Vec<Case> {
     let mut add = |suffix: &str, value: String, asked| {
         cases.push(Case { key: run.key(suffix), value, asked });
     };
-    for (what, value, asked) in VALUES {
+    // The original takes half a surrogate pair, and fails when it is asked for it.
+    let is_asked = |asked: Asked| is_exact || asked != Asked::OrRefused;
+    for (what, value, asked) in VALUES.iter().filter(|(_, _, asked)| is_asked(*asked)) {
         add(&format!("value {what}"), (*value).to_owned(), *asked);
     }
     for (number, value) in values::pairs_of_escapes().into_iter().enumerate() {
