@@ -73,7 +73,8 @@ pub(super) trait Tended: Send + Sync + 'static {
     /// Keeps a waiter, whose answer may be there already.
     fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
         let timeout_ms = u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX >> 1);
-        let deadline_ms = self.now_ms().saturating_add(timeout_ms);
+        // The clock is cut to whole milliseconds, and no wait ends before its time.
+        let deadline_ms = self.now_ms().saturating_add(timeout_ms).saturating_add(1);
         self.waiters().register(key, wait, deadline_ms, waiter);
         self.wake(key);
         self.expect(WAITERS_TICK);
