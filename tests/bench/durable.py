@@ -23,7 +23,6 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench import ROOT, TARGET, builds, machine, say
-from cases import _store_in_kv
 from peers import Kv, Redis, Started
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -89,10 +88,10 @@ def metrics(port: int) -> dict[str, float]:
     return {name: float(number) for name, number in plain}
 
 
-def overwrite(port: int) -> None:
-    """Overwrites a few keys again and again."""
-    for first in range(0, OVERWRITES, BATCH):
-        numbers = ((first + index) % OVERWRITTEN_KEYS for index in range(BATCH))
+def write(port: int, count: int, keys: int) -> None:
+    """So many writes to so many keys in turn, a batch and a sync for many of them."""
+    for first in range(0, count, BATCH):
+        numbers = ((first + index) % keys for index in range(BATCH))
         ops = [f'{{"op":"put","key":"key:{number:012}","value":{VALUE}}}' for number in numbers]
         body = f'{{"ops":[{",".join(ops)}]}}'.encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}/batch", body)
@@ -139,7 +138,7 @@ class Run:
         rates = {}
         for name, peer in stores:
             with peer.started() as started:
-                _store_in_kv(started.port, KEYS)
+                write(started.port, KEYS, KEYS)
                 wrk(started.port, 64, "GET", KEYS)
                 rates[name], _ = wrk(started.port, 64, "GET", KEYS)
                 self.values[f"GET {name}"].append(rates[name])
@@ -169,7 +168,7 @@ class Run:
     def amplification(self) -> None:
         """What a million overwrites of 10,000 keys leave, and what was written for them."""
         with Durable("kv", self.binary).started() as started:
-            overwrite(started.port)
+            write(started.port, OVERWRITES, OVERWRITTEN_KEYS)
             time.sleep(2)
             after = metrics(started.port)
             brought = OVERWRITES * (len(VALUE) + len("key:000000000000"))
