@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::audit::call::Call;
@@ -15,7 +14,8 @@ use crate::audit::page::Page;
 use crate::audit::worker::{Step, Worker, shown};
 
 use super::expiry::{GONE, KEPT, store};
-use super::routes::{has_no_time, raw};
+use super::routes::has_no_time;
+use super::ways::Write;
 
 const NOTHING: &str = "an expired key does not exist, in no respect";
 const TTL: (&str, u64) = ("150ms", 150);
@@ -55,14 +55,14 @@ const BOTH: &[Feature] = &[Feature::Versions, Feature::Batch];
 
 const PROBES: &[Probe] = &[
     refused(&[], |key, _| Call::get(key), &[404]),
-    refused(&[], |key, _| Call::get(key).query("raw", ""), &[404]),
+    refused(VERSIONS, |key, _| Call::get(key).query("raw", ""), &[404]),
     refused(&[], |key, _| Call::delete(key), &[404]),
     refused(VERSIONS, |key, was| Call::get(key).field("If-None-Match", tag(was)), &[404]),
     refused(VERSIONS, |key, was| Call::delete(key).field("If-Match", tag(was)), &[404, 412]),
     refused(VERSIONS, |key, _| Call::put(key, "2").field("If-Match", "*"), &[412]),
     refused(VERSIONS, |key, was| Call::put(key, "2").field("If-Match", tag(was)), &[412]),
     refused(VERSIONS, |key, was| Call::post(key, "2").field("If-Match", tag(was)), &[412]),
-    refused(VERSIONS, |key, was| raw(Method::PUT, key, "2").field("If-Match", tag(was)), &[412]),
+    refused(VERSIONS, |key, was| Write::RawPut.call(key, "2").field("If-Match", tag(was)), &[412]),
     done(VERSIONS, |key, _| Call::put(key, "2").field("If-None-Match", "*"), "", Some("2")),
     done(VERSIONS, |key, was| Call::put(key, "2").field("If-None-Match", tag(was)), "", Some("2")),
     done(&[Feature::Counters], |key, _| Call::incr(key, 5), "\"value\":5", Some("5")),

@@ -1,14 +1,13 @@
 //! Every route by which a value is written takes a time to live, and clears the one before.
 
-use http::Method;
 use serde_json::{Value, json};
 
-use crate::audit::call::{Call, path};
+use crate::audit::call::Call;
 use crate::audit::features::Feature;
-use crate::audit::run::Run;
 use crate::audit::worker::{Step, Worker};
 
 use super::expiry::{CLEARED, LEFT, left, store, store_by};
+use super::ways::{Ways, Write};
 
 const COUNTED: &str = "an increment leaves the time of its key as it is";
 const HOUR: (&str, u64) = ("1h", 3_600_000);
@@ -31,55 +30,28 @@ const LONG_TTLS: &[(&str, u64)] = &[
     ("365d", 31_536_000_000),
 ];
 
-/// A way to write a value, perhaps with a time to live.
-#[derive(Clone, Copy)]
-struct Route {
-    name: &'static str,
-    call: fn(&str, &str, Option<&str>) -> Call,
-}
-
-const ROUTES: [Route; 5] = [
-    Route { name: "put", call: |key, value, ttl| timed(Call::put(key, value), ttl) },
-    Route { name: "post", call: |key, value, ttl| timed(Call::post(key, value), ttl) },
-    Route { name: "raw-put", call: |key, value, ttl| timed(raw(Method::PUT, key, value), ttl) },
-    Route { name: "raw-post", call: |key, value, ttl| timed(raw(Method::POST, key, value), ttl) },
-    // The last, for a service may have none.
-    Route { name: "batch", call: in_batch },
-];
-
-/// A write of the value's JSON alone.
-pub(super) fn raw(method: Method, key: &str, value: &str) -> Call {
-    Call::new(method, path("/keys/", key)).query("raw", "").body(value)
-}
-
-fn timed(call: Call, ttl: Option<&str>) -> Call {
-    match ttl {
-        Some(ttl) => call.query("ttl", ttl),
-        None => call,
+/// The call that writes a value with a time to live, as it is written.
+fn timed(write: Write, key: &str, value: &str, ttl: &str) -> Call {
+    match write {
+        Write::Put | Write::Post | Write::RawPut | Write::RawPost => {
+            write.call(key, value).query("ttl", ttl)
+        }
+        Write::Batch => {
+            // Plain digits are a number there.
+            let ttl = ttl.parse::<u64>().map_or_else(|_| ttl.into(), Value::from);
+            let value: Value = serde_json::from_str(value).unwrap_or_default();
+            Call::batch(&[json!({"op": "put", "key": key, "value": value, "ttl": ttl})])
+        }
     }
-}
-
-/// Plain digits are a number there.
-fn in_batch(key: &str, value: &str, ttl: Option<&str>) -> Call {
-    let value: Value = serde_json::from_str(value).unwrap_or_default();
-    let mut op = json!({"op": "put", "key": key, "value": value});
-    if let Some(ttl) = ttl {
-        op["ttl"] = ttl.parse::<u64>().map_or_else(|_| ttl.into(), Value::from);
-    }
-    Call::batch(&[op])
-}
-
-fn routes(run: &Run<'_>) -> &'static [Route] {
-    if run.has(Feature::Batch) { &ROUTES } else { &ROUTES[..ROUTES.len() - 1] }
 }
 
 /// Times of every length, by every route.
 pub(super) fn long_times(worker: &mut Worker<'_>) {
     let run = worker.run;
-    for route in routes(run) {
+    for write in Ways::of(run).writes {
         for ttl in LONG_TTLS {
-            let key = run.key(&format!("long-{}-{}", route.name, ttl.0));
-            worker.case(LEFT, |worker| timed_by(worker, *route, (&key, "1"), *ttl));
+            let key = run.key(&format!("long-{write:?}-{}", ttl.0));
+            worker.case(LEFT, |worker| timed_by(worker, write, (&key, "1"), *ttl));
         }
     }
 }
@@ -87,16 +59,17 @@ pub(super) fn long_times(worker: &mut Worker<'_>) {
 /// After each route each other one, without a time and with another.
 pub(super) fn one_after_another(worker: &mut Worker<'_>) {
     let run = worker.run;
-    for first in routes(run) {
-        for second in routes(run) {
-            let key = run.key(&format!("routes-{}-{}", first.name, second.name));
+    let writes = Ways::of(run).writes;
+    for &first in &writes {
+        for &second in &writes {
+            let key = run.key(&format!("routes-{first:?}-{second:?}"));
             worker.case(CLEARED, |worker| {
-                timed_by(worker, *first, (&key, "1"), HOUR)?;
-                let answer = worker.call(&(second.call)(&key, "2", None))?;
+                timed_by(worker, first, (&key, "1"), HOUR)?;
+                let answer = worker.call(&second.call(&key, "2"))?;
                 worker.status("a value can be stored", &answer, &[200, 201])?;
                 has_no_time(worker, &key, "2")?;
-                timed_by(worker, *first, (&key, "3"), HOUR)?;
-                timed_by(worker, *second, (&key, "4"), MINUTES)
+                timed_by(worker, first, (&key, "3"), HOUR)?;
+                timed_by(worker, second, (&key, "4"), MINUTES)
             });
         }
     }
@@ -108,11 +81,11 @@ pub(super) fn one_after_another(worker: &mut Worker<'_>) {
 
 fn timed_by(
     worker: &mut Worker<'_>,
-    route: Route,
+    write: Write,
     (key, value): (&str, &str),
     ttl: (&str, u64),
 ) -> Step {
-    let expiry = store_by(worker, &(route.call)(key, value, Some(ttl.0)), ttl.1)?;
+    let expiry = store_by(worker, &timed(write, key, value, ttl.0), ttl.1)?;
     left(worker, key, value, expiry)
 }
 
