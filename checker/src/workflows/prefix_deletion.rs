@@ -11,6 +11,7 @@ use crate::audit::call::Call;
 use crate::audit::features::Feature;
 use crate::audit::page::Page;
 use crate::audit::run::Run;
+use crate::audit::session::Answer;
 use crate::audit::worker::{Step, Worker, shown};
 use crate::exact;
 
@@ -102,7 +103,7 @@ fn store(worker: &mut Worker<'_>, key: &str) -> Step {
     worker.status("a value can be stored", &answer, &[200])
 }
 
-fn counts(worker: &mut Worker<'_>, answer: &crate::audit::session::Answer, count: usize) -> Step {
+fn counts(worker: &mut Worker<'_>, answer: &Answer, count: usize) -> Step {
     let wanted = format!(r#"{{"success":true,"deleted":{count}}}"#);
     let holds = answer.status == 200 && exact::same(&answer.body, &wanted);
     worker.holds(COUNTED, holds, format!("200 {wanted}"), shown(answer))
@@ -155,7 +156,17 @@ fn many(run: &Run<'_>, doomed: &Doomed, width: Option<usize>, gone: &Gone) {
             return;
         }
         gate.wait();
-        worker.case(DELETED, |worker| delete(worker, doomed, width, gone));
+        worker.case(DELETED, |worker| {
+            let answer = worker.call(&Call::delete_prefix(&doomed.prefix));
+            // What nobody has seen by now is not to be seen any more.
+            is_under_way.store(false, Ordering::Relaxed);
+            let (answer, since) = (answer?, Instant::now());
+            is_deleted(worker, doomed, width, &answer)?;
+            let mut gone = gone.0.lock().unwrap_or_else(PoisonError::into_inner);
+            gone.push((doomed.prefix.clone(), since));
+            Ok(())
+        });
+        // The case may not even have begun.
         is_under_way.store(false, Ordering::Relaxed);
     });
 }
@@ -183,10 +194,14 @@ fn prepare(worker: &mut Worker<'_>, doomed: &Doomed, width: Option<usize>) -> St
     Ok(())
 }
 
-fn delete(worker: &mut Worker<'_>, doomed: &Doomed, width: Option<usize>, gone: &Gone) -> Step {
-    let answer = worker.call(&Call::delete_prefix(&doomed.prefix))?;
-    let deleted = (doomed.prefix.clone(), Instant::now());
-    counts(worker, &answer, doomed.keys.len())?;
+/// Nothing is left but the neighbours.
+fn is_deleted(
+    worker: &mut Worker<'_>,
+    doomed: &Doomed,
+    width: Option<usize>,
+    answer: &Answer,
+) -> Step {
+    counts(worker, answer, doomed.keys.len())?;
     lists_none(worker, DELETED, &doomed.prefix)?;
     if let Some(width) = width {
         let values = wide::read_all(worker, &doomed.keys, width)?;
@@ -201,7 +216,6 @@ fn delete(worker: &mut Worker<'_>, doomed: &Doomed, width: Option<usize>, gone: 
         let answer = worker.ask(&Call::get(key))?;
         worker.value(DELETED, &answer, "1")?;
     }
-    gone.0.lock().unwrap_or_else(PoisonError::into_inner).push(deleted);
     Ok(())
 }
 
