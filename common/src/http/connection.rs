@@ -30,6 +30,8 @@ pub(super) struct Connection {
     /// Whether a worker has to look again although no event need come: there may be input that
     /// has been reported already.
     pub(super) revisit: bool,
+    /// Whether an event came while nothing was to be read: it will not be reported again.
+    pub(super) skipped: bool,
     pub(super) decoder: Decoder,
     /// Answers on their way out.
     pub(super) out: Output,
@@ -131,6 +133,7 @@ impl Connection {
             inbox: Vec::new(),
             unseen: false,
             revisit: false,
+            skipped: false,
             decoder: Decoder::default(),
             out: Output::default(),
             streaming: Streaming::default(),
@@ -241,7 +244,7 @@ impl Connection {
         let keep_alive = exchange.is_some_and(|exchange| exchange.asked.terms.keep_alive);
         self.waits_for = None;
         self.unseen = !self.inbox.is_empty();
-        self.revisit = true;
+        self.revisit |= self.unseen || std::mem::take(&mut self.skipped);
         self.phase = if keep_alive {
             Phase::Reading
         } else {

@@ -108,15 +108,18 @@ impl<S: Service> Worker<S> {
             Phase::Lingering { bytes_left } => {
                 return linger(&mut self.input, slot, &mut state, bytes_left);
             }
-            Phase::Parked => {
-                connection.peer_ended |= ended;
+            Phase::Reading | Phase::Calling | Phase::Answered | Phase::Closing { .. } => {
+                connection.skipped = true;
                 return slot.settle(&mut state);
             }
-            Phase::Reading | Phase::Calling | Phase::Answered | Phase::Closing { .. } => {
+            Phase::Parked => {
+                connection.skipped = true;
+                connection.peer_ended |= ended;
                 return slot.settle(&mut state);
             }
         }
         connection.revisit = ended || connection.unseen;
+        connection.skipped = false;
         let mut inbox = std::mem::take(&mut connection.inbox);
         let decoder = std::mem::take(&mut connection.decoder);
         let mut fresh = 0;

@@ -44,8 +44,8 @@ struct Touched {
     now: Option<Entry>,
 }
 
-/// What a key was before a step.
-type Before = (Box<[u8]>, Option<Entry>);
+/// A key, and what it was before a step.
+type Before<'k> = (&'k [u8], Option<Entry>);
 
 impl<'a> Group<'a> {
     pub(super) fn new(view: &'a View, now_ms: u64, room: Room) -> Self {
@@ -111,12 +111,15 @@ impl<'a> Group<'a> {
             .filter(|(key, now)| key.starts_with(prefix) && now.stored.is_none());
         keys.extend(here.map(|(key, _)| key.clone()));
         let mut deleted = 0;
-        let mut undo: Vec<Before> = Vec::with_capacity(keys.len());
-        for key in keys {
-            let removed = self.find(&key).and_then(|live| Ok((live, self.set(&key, None)?)));
+        let mut undo: Vec<Before<'_>> = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let removed = self.find_any(key).and_then(|before| {
+                self.set(key, before.as_ref(), None)?;
+                Ok(before)
+            });
             match removed {
-                Ok((live, before)) => {
-                    deleted += usize::from(live.is_some());
+                Ok(before) => {
+                    deleted += usize::from(self.live(before.as_ref()).is_some());
                     undo.push((key, before));
                 }
                 Err(refused) => {
@@ -135,24 +138,26 @@ impl<'a> Group<'a> {
     pub(super) fn import(&mut self, entries: &[Imported<'_>]) -> Result<usize, Refused> {
         let next = self.next_version();
         let mut latest = self.state.version;
-        let mut undo: Vec<Before> = Vec::new();
+        let mut undo: Vec<Before<'_>> = Vec::new();
         for imported in entries {
             let Imported { key, value, version, .. } = imported;
             let name = key.as_str().as_bytes();
-            let current = match self.find(name) {
-                Ok(current) => current.map(|entry| entry.version()),
-                Err(refused) => {
-                    self.put_back(undo);
-                    return Err(refused);
+            let taken = self.find_any(name).and_then(|before| {
+                let current = self.live(before.as_ref()).map(Entry::version);
+                let Some(deadline_ms) = imported.deadline_if_news(current, self.now_ms) else {
+                    return Ok(None);
+                };
+                let entry = Entry::new(key, value, version.unwrap_or(next), deadline_ms);
+                let version = entry.version();
+                self.grow(name, before.as_ref(), entry)?;
+                Ok(Some((before, version)))
+            });
+            match taken {
+                Ok(None) => {}
+                Ok(Some((before, version))) => {
+                    latest = latest.max(version);
+                    undo.push((name, before));
                 }
-            };
-            let Some(deadline_ms) = imported.deadline_if_news(current, self.now_ms) else {
-                continue;
-            };
-            let entry = Entry::new(key, value, version.unwrap_or(next), deadline_ms);
-            latest = latest.max(entry.version());
-            match self.grow(name, entry) {
-                Ok(before) => undo.push((name.into(), before)),
                 Err(refused) => {
                     self.put_back(undo);
                     return Err(refused);
@@ -173,8 +178,9 @@ impl<'a> Group<'a> {
             let (_, key) = due?;
             let key = key.as_str().as_bytes();
             found += 1;
-            if self.find_any(key)?.is_some_and(|entry| !entry.is_live(self.now_ms)) {
-                self.set(key, None)?;
+            let before = self.find_any(key)?;
+            if before.is_some() && self.live(before.as_ref()).is_none() {
+                self.set(key, before.as_ref(), None)?;
                 self.expired += 1;
             }
         }
@@ -230,10 +236,11 @@ impl<'a> Group<'a> {
         self.steps += 1;
     }
 
-    fn find(&self, key: &[u8]) -> Result<Option<Entry>, Refused> {
-        Ok(self.find_any(key)?.filter(|entry| entry.is_live(self.now_ms)))
+    fn live<'e>(&self, entry: Option<&'e Entry>) -> Option<&'e Entry> {
+        entry.filter(|entry| entry.is_live(self.now_ms))
     }
 
+    /// What is under the key, expired or not.
     fn find_any(&self, key: &[u8]) -> Result<Option<Entry>, Refused> {
         match self.touched.get(key) {
             Some(touched) => Ok(touched.now.clone()),
@@ -242,44 +249,55 @@ impl<'a> Group<'a> {
     }
 
     /// One operation, and what its key was if it has changed it.
-    fn apply(&mut self, op: &Op<'_>, version: Version) -> Result<(Done, Option<Before>), Refused> {
+    fn apply<'k>(
+        &mut self,
+        op: &'k Op<'_>,
+        version: Version,
+    ) -> Result<(Done, Option<Before<'k>>), Refused> {
         let key = op.key.as_str().as_bytes();
-        let current = self.find(key)?;
-        let current_version = current.as_ref().map(Entry::version);
+        let before = self.find_any(key)?;
+        let current = self.live(before.as_ref());
+        let current_version = current.map(Entry::version);
         if !op.condition.holds(current_version) {
             return Err(Refused::Condition(current_version));
         }
         let (done, entry) = match &op.action {
             Action::Get => {
-                return Ok((Done::Get(current.map(|entry| Found::of(entry, self.now_ms))), None));
+                let found = current.map(|entry| Found::of(entry.clone(), self.now_ms));
+                return Ok((Done::Get(found), None));
             }
             Action::Delete if current.is_none() => return Ok((Done::Delete(false), None)),
             Action::Delete => {
-                let before = self.set(key, None)?;
-                return Ok((Done::Delete(true), Some((key.into(), before))));
+                self.set(key, before.as_ref(), None)?;
+                return Ok((Done::Delete(true), Some((key, before))));
             }
             Action::Put(value, ttl) => {
                 let deadline_ms = step::deadline_ms(*ttl, self.now_ms);
                 (Done::Put, Entry::new(&op.key, value, version, deadline_ms))
             }
             Action::Increment(by) => {
-                let (sum, entry) = step::sum(current.as_ref(), &op.key, *by, version)?;
+                let (sum, entry) = step::sum(current, &op.key, *by, version)?;
                 (Done::Increment(sum), entry)
             }
         };
-        let before = self.grow(key, entry)?;
-        Ok((done, Some((key.into(), before))))
+        self.grow(key, before.as_ref(), entry)?;
+        Ok((done, Some((key, before))))
     }
 
-    /// Puts an entry in, if the disk has room for it.
-    fn grow(&mut self, key: &[u8], entry: Entry) -> Result<Option<Entry>, Refused> {
+    /// Puts an entry in place of `before`, if the disk has room for it.
+    fn grow(&mut self, key: &[u8], before: Option<&Entry>, entry: Entry) -> Result<(), Refused> {
         let bytes = (key.len() + entry.value().len()) as u64 + RECORD_BYTES;
         self.room.bytes = self.room.bytes.checked_sub(bytes).ok_or(Refused::DiskFull)?;
-        self.set(key, Some(entry))
+        self.set(key, before, Some(entry))
     }
 
-    /// Puts `now` in place of what is under the key.
-    fn set(&mut self, key: &[u8], now: Option<Entry>) -> Result<Option<Entry>, Refused> {
+    /// Puts `now` in place of `before`, which is what was found under the key.
+    fn set(
+        &mut self,
+        key: &[u8],
+        before: Option<&Entry>,
+        now: Option<Entry>,
+    ) -> Result<(), Refused> {
         if now.is_none() {
             let bytes = key.len() as u64 + RECORD_BYTES;
             let room = &mut self.room;
@@ -291,19 +309,20 @@ impl<'a> Group<'a> {
                 }
             }
         }
-        if let Some(touched) = self.touched.get_mut(key) {
-            return Ok(std::mem::replace(&mut touched.now, now));
+        match self.touched.get_mut(key) {
+            Some(touched) => touched.now = now,
+            None => {
+                let stored = before.map(Entry::deadline_ms);
+                self.touched.insert(key.into(), Touched { stored, now });
+            }
         }
-        let before = self.view.find(key)?;
-        let stored = before.as_ref().map(Entry::deadline_ms);
-        self.touched.insert(key.into(), Touched { stored, now });
-        Ok(before)
+        Ok(())
     }
 
     /// Puts back what a refused step has changed, the last change first.
-    fn put_back(&mut self, changes: Vec<Before>) {
+    fn put_back(&mut self, changes: Vec<Before<'_>>) {
         for (key, before) in changes.into_iter().rev() {
-            if let Some(touched) = self.touched.get_mut(&key) {
+            if let Some(touched) = self.touched.get_mut(key) {
                 touched.now = before;
             }
         }
