@@ -7,20 +7,30 @@
 
 use std::fmt::{self, Arguments, Display, Formatter};
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
+use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use self::access::AccessLog;
 use crate::text::Escaper;
+
+mod access;
 
 /// The sum over the process, which has one log.
 static LINES_LOST: AtomicU64 = AtomicU64::new(0);
+/// Set where the process has a log.
+static ACCESS_LOG: OnceLock<AccessLog> = OnceLock::new();
+
+/// Of every line, in UTC (RFC 3339).
+const TIME_FORMAT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 
 /// How long the end of the program waits for lines that are not written yet.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
@@ -28,7 +38,7 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 const QUEUE_LINES_MAX: usize = 4_096;
 const LINE_BYTES_MAX: usize = 2_048;
 const BATCH_BYTES_MAX: usize = 64 << 10;
-/// A line comes in some 25 pieces, most of a few bytes. musl's `memcpy` takes 30 ns to start: up
+/// A line comes in some ten to 25 pieces, most of a few bytes. musl's `memcpy` takes 30 ns to start: up
 /// to this length a loop is faster, and the whole line costs half.
 const PIECE_BYTES_SHORT: usize = 8;
 /// Between two batches. A writer that sleeps needs no wake-up for each line (a system call on
@@ -38,8 +48,10 @@ const BATCH_PAUSE: Duration = Duration::from_millis(5);
 /// Logs to the standard error from now on, records of `level` and above. Keep what it returns
 /// until the program ends. Fails if there is a logger already or no thread can be started.
 pub fn init(level: LevelFilter) -> io::Result<LogGuard> {
-    let (logger, guard) = start(level, io::stderr())?;
+    let (logger, lost, guard) = start(level, io::stderr())?;
+    let queue = logger.queue.clone();
     log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
+    ACCESS_LOG.get_or_init(|| AccessLog { queue, lost });
     log::set_max_level(level);
     Ok(guard)
 }
@@ -52,7 +64,9 @@ pub fn lines_lost() -> u64 {
 /// Logs a request that has been answered: `GET /keys/a 200 35us`. The query is left out, for
 /// it may hold what is nobody's business.
 pub fn access(method: impl Display, path: &str, status: u16, micros: u64) {
-    log::info!("{method} {path} {status} {micros}us");
+    if let (Some(log), true) = (ACCESS_LOG.get(), log::max_level() >= LevelFilter::Info) {
+        log.log(format_args!("{method} {path} {status} {micros}us"));
+    }
 }
 
 /// Dropped, waits until what has been logged is written, or [`FLUSH_TIMEOUT`] is over.
@@ -84,9 +98,7 @@ struct Logger {
 impl Logger {
     fn new(level: LevelFilter, queue: Sender<Item>, lost: Arc<AtomicU64>) -> Self {
         let config = ConfigBuilder::new()
-            .set_time_format_custom(format_description!(
-                "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
-            ))
+            .set_time_format_custom(TIME_FORMAT)
             .set_max_level(LevelFilter::Off)
             .set_thread_level(LevelFilter::Off)
             .set_target_level(LevelFilter::Off)
@@ -143,19 +155,10 @@ struct Lines {
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() <= PIECE_BYTES_SHORT {
-            for byte in bytes {
-                self.line.push(*byte);
-            }
-        } else {
-            self.line.extend_from_slice(bytes);
-        }
+        append(&mut self.line, bytes);
         // No other line end can come: messages are escaped.
         if bytes.ends_with(b"\n") {
-            shorten(&mut self.line);
-            if self.queue.try_send(Item::Line(self.line.as_slice().into())).is_err() {
-                lose(&self.lost, 1);
-            }
+            hand_over(&mut self.line, &self.queue, &self.lost);
             self.line.clear();
         }
         Ok(bytes.len())
@@ -163,6 +166,24 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+fn append(line: &mut Vec<u8>, piece: &[u8]) {
+    if piece.len() <= PIECE_BYTES_SHORT {
+        for byte in piece {
+            line.push(*byte);
+        }
+    } else {
+        line.extend_from_slice(piece);
+    }
+}
+
+/// Puts a line into the queue; it is lost where there is no room.
+fn hand_over(line: &mut Vec<u8>, queue: &Sender<Item>, lost: &AtomicU64) {
+    shorten(line);
+    if queue.try_send(Item::Line(line.as_slice().into())).is_err() {
+        lose(lost, 1);
     }
 }
 
@@ -193,7 +214,7 @@ fn flush(queue: &Sender<Item>, timeout: Duration) {
     }
 }
 
-fn start<W>(level: LevelFilter, output: W) -> io::Result<(Logger, LogGuard)>
+fn start<W>(level: LevelFilter, output: W) -> io::Result<(Logger, Arc<AtomicU64>, LogGuard)>
 where
     W: Write + Send + 'static,
 {
@@ -201,7 +222,7 @@ where
     let lost = Arc::new(AtomicU64::new(0));
     let writer = Writer::new(output, Arc::clone(&lost));
     thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&items))?;
-    Ok((Logger::new(level, queue.clone(), lost), LogGuard { queue }))
+    Ok((Logger::new(level, queue.clone(), Arc::clone(&lost)), lost, LogGuard { queue }))
 }
 
 /// Writes what is queued, in as few calls as it can.

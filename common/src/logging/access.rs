@@ -1,0 +1,67 @@
+//! The lines of requests, which are as many as there are requests: each is made in its own thread,
+//! without the lock that all other records share, and the time is put into words once a second.
+
+use std::cell::RefCell;
+use std::fmt::{self, Arguments, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Sender;
+use time::OffsetDateTime;
+
+use super::{Item, TIME_FORMAT, append, hand_over};
+use crate::text::Escaper;
+
+/// Where the lines go.
+pub(super) struct AccessLog {
+    pub(super) queue: Sender<Item>,
+    pub(super) lost: Arc<AtomicU64>,
+}
+
+/// A thread's line: the time stays, what follows it is written anew.
+struct Line {
+    bytes: Vec<u8>,
+    time_bytes: usize,
+    /// The second that the time says, since the epoch.
+    second: Option<u64>,
+}
+
+thread_local! {
+    static LINE: RefCell<Line> =
+        const { RefCell::new(Line { bytes: Vec::new(), time_bytes: 0, second: None }) };
+}
+
+impl AccessLog {
+    pub(super) fn log(&self, message: Arguments<'_>) {
+        LINE.with_borrow_mut(|line| {
+            line.begin(SystemTime::now());
+            append(&mut line.bytes, b" INFO ");
+            // Writing to memory does not fail.
+            let _ = fmt::write(&mut Escaper(&mut *line), message);
+            line.bytes.push(b'\n');
+            hand_over(&mut line.bytes, &self.queue, &self.lost);
+        });
+    }
+}
+
+impl Line {
+    fn begin(&mut self, now: SystemTime) {
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if self.second != Some(second) || self.bytes.len() < self.time_bytes {
+            let time = OffsetDateTime::from(now).format(TIME_FORMAT).unwrap_or_default();
+            self.bytes.clear();
+            self.bytes.extend_from_slice(time.as_bytes());
+            self.time_bytes = time.len();
+            self.second = Some(second);
+        }
+        self.bytes.truncate(self.time_bytes);
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        append(&mut self.bytes, text.as_bytes());
+        Ok(())
+    }
+}
