@@ -27,11 +27,8 @@ pub(super) struct Connection {
     pub(super) inbox: Vec<u8>,
     /// Whether `inbox` holds bytes that the decoder has not been given.
     pub(super) unseen: bool,
-    /// Whether a worker has to look again although no event need come: there may be input that
-    /// has been reported already.
-    pub(super) revisit: bool,
-    /// Whether an event came while nothing was to be read: it will not be reported again.
-    pub(super) skipped: bool,
+    /// Whether a worker has to look again although no event need come.
+    pub(super) revisit: Revisit,
     pub(super) decoder: Decoder,
     /// Answers on their way out.
     pub(super) out: Output,
@@ -64,6 +61,15 @@ pub(super) enum Phase {
     Closing { linger: bool },
     /// All is said; what comes is read and dropped, so many bytes at most.
     Lingering { bytes_left: usize },
+}
+
+/// Whether there may be input that has been reported already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Revisit {
+    No,
+    /// It was reported while a request was at work, and is read when that has been answered.
+    AfterReply,
+    Now,
 }
 
 /// What an answer has to know of its request; it goes where the reply goes.
@@ -132,8 +138,7 @@ impl Connection {
             phase: Phase::Reading,
             inbox: Vec::new(),
             unseen: false,
-            revisit: false,
-            skipped: false,
+            revisit: Revisit::No,
             decoder: Decoder::default(),
             out: Output::default(),
             streaming: Streaming::default(),
@@ -244,7 +249,9 @@ impl Connection {
         let keep_alive = exchange.is_some_and(|exchange| exchange.asked.terms.keep_alive);
         self.waits_for = None;
         self.unseen = !self.inbox.is_empty();
-        self.revisit |= self.unseen || std::mem::take(&mut self.skipped);
+        if self.unseen || self.revisit != Revisit::No {
+            self.revisit = Revisit::Now;
+        }
         self.phase = if keep_alive {
             Phase::Reading
         } else {

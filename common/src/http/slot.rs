@@ -17,7 +17,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::ioctl_fionread;
 
 use super::Response;
-use super::connection::{Asked, Connection, Phase};
+use super::connection::{Asked, Connection, Phase, Revisit};
 use super::decode::Awaits;
 use super::desk;
 use super::engine::{Core, millis};
@@ -181,7 +181,7 @@ impl Slot {
         }
         self.report_again(connection, generation);
         // What comes while the client takes its answer is not looked at, and not reported again.
-        connection.revisit = true;
+        connection.revisit = Revisit::Now;
     }
 
     /// A deadline runs whole: more bytes of the same head or body do not move it.
@@ -202,7 +202,8 @@ impl Slot {
 
     /// Has a worker look again, if there may be input that was reported already.
     fn revisit(&self, connection: &mut Connection, generation: u32) {
-        if std::mem::take(&mut connection.revisit) {
+        if connection.revisit == Revisit::Now {
+            connection.revisit = Revisit::No;
             self.report_again(connection, generation);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rustix::event::epoll::{self, EventFlags};
 
-use super::connection::{Asked, Connection, Phase, access};
+use super::connection::{Asked, Connection, Phase, Revisit, access};
 use super::decode::{Advance, Decoder, Terms};
 use super::desk::{self, Answered};
 use super::engine::{Core, Slots};
@@ -109,17 +109,17 @@ impl<S: Service> Worker<S> {
                 return linger(&mut self.input, slot, &mut state, bytes_left);
             }
             Phase::Reading | Phase::Calling | Phase::Answered | Phase::Closing { .. } => {
-                connection.skipped = true;
+                connection.revisit = connection.revisit.max(Revisit::AfterReply);
                 return slot.settle(&mut state);
             }
             Phase::Parked => {
-                connection.skipped = true;
+                connection.revisit = connection.revisit.max(Revisit::AfterReply);
                 connection.peer_ended |= ended;
                 return slot.settle(&mut state);
             }
         }
-        connection.revisit = ended || connection.unseen;
-        connection.skipped = false;
+        let is_known = !ended && !connection.unseen;
+        connection.revisit = if is_known { Revisit::No } else { Revisit::Now };
         let mut inbox = std::mem::take(&mut connection.inbox);
         let decoder = std::mem::take(&mut connection.decoder);
         let mut fresh = 0;
@@ -127,7 +127,9 @@ impl<S: Service> Worker<S> {
             match connection.read(&mut self.input) {
                 Ok(Some(0)) | Err(_) => return slot.close(&mut state),
                 Ok(Some(count)) => {
-                    connection.revisit |= count == self.input.len();
+                    if count == self.input.len() {
+                        connection.revisit = Revisit::Now;
+                    }
                     if inbox.is_empty() {
                         fresh = count;
                     } else {
@@ -192,7 +194,7 @@ impl<S: Service> Worker<S> {
             Pause::Yielded => {
                 connection.await_request();
                 connection.unseen = !connection.inbox.is_empty();
-                connection.revisit = true;
+                connection.revisit = Revisit::Now;
             }
             Pause::Parked => park(connection),
             Pause::LastAnswer => connection.finish_exchange(),
@@ -232,7 +234,7 @@ fn linger(scratch: &mut [u8], slot: &Slot, state: &mut SlotState, bytes_left: us
     let Some(connection) = &mut state.connection else { return };
     match connection.read(scratch) {
         Ok(Some(count @ 1..)) if count < bytes_left => {
-            connection.revisit = true;
+            connection.revisit = Revisit::Now;
             connection.phase = Phase::Lingering { bytes_left: bytes_left - count };
             slot.settle(state);
         }

@@ -1,8 +1,9 @@
 //! Entries that were read lately, so that a popular key costs no search in the tree.
 //!
 //! Invariant: what is here is what the published view has. So whoever looks holds the lock of the
-//! published view; what a step changes is removed while that lock is held for the next view; and
-//! what was read from a view is put in only if that one is still published.
+//! published view; what a step changes is replaced while that lock is held for the next view; and
+//! what was read from a view is put in only if that one is still published. The commit thread,
+//! which alone publishes, needs no lock to look.
 
 use std::hash::RandomState;
 
@@ -49,6 +50,12 @@ impl Cache {
 
     pub(super) fn put(&self, entry: Entry) {
         self.entries.insert(entry.clone(), entry);
+    }
+
+    /// Puts in an entry whose key is here already.
+    pub(super) fn replace(&self, entry: Entry) {
+        // One that is too large for the cache takes the place of nothing, and the old one is gone.
+        let _ = self.entries.replace(entry.clone(), entry, true);
     }
 
     pub(super) fn remove(&self, key: &[u8]) {

@@ -1,5 +1,5 @@
 //! The commit thread, which alone writes: it takes the steps that wait, works them out as one
-//! group, has the disk keep what came of it, publishes that, and then answers.
+//! group, has the disk keep what came of it, publishes that, and then has it answered.
 //!
 //! Invariants: with `Fsync::Always` nobody sees a step that the disk does not keep, be it by an
 //! answer or by reading. After a sync that failed nothing is written any more, for nobody knows
@@ -7,23 +7,27 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::text::io_error;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::answers::{Answerer, Pending, StepAnswer};
 use super::audit::audit;
 use super::directory::Directory;
 use super::group::{Group, Room};
 use super::tree::{OpenError, Tree, View, disk_error};
 use super::{Fsync, Shared};
 use crate::store::keeper::Tended;
-use crate::store::{Batched, Done, Imported, Op, Refused, Version};
+use crate::store::{Batched, Imported, Op, Refused, Version};
 
 /// Steps in one group.
 const GROUP_STEPS_MAX: usize = 4096;
 /// Bytes of keys and values in one group, unless a single step has more.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+/// How long a group waits for more steps, unless half a sync is less.
+const GATHERING_MAX: Duration = Duration::from_micros(200);
 /// Between two looks at the disk's room and at the background work.
 const TICK: Duration = Duration::from_secs(1);
 /// Room that is left on the disk, for merging tables: this many bytes, or on a small disk a part.
@@ -35,7 +39,6 @@ const READERS_TIMEOUT: Duration = Duration::from_secs(2);
 const RESUMES_MAX: u32 = 10;
 
 type Answer<T> = Box<dyn FnOnce(T) + Send>;
-type StepAnswer = Box<dyn FnOnce(&Op<'_>, Result<(Done, Version), Refused>) + Send>;
 type BatchAnswer = Box<dyn FnOnce(&[Op<'_>], Result<Batched, (usize, Refused)>) + Send>;
 
 /// What the thread is asked to do.
@@ -65,9 +68,6 @@ pub(super) enum Job {
     Stop,
 }
 
-/// Gives an answer when it is known whether the group is kept.
-type Pending = Box<dyn FnOnce(Result<(), Refused>) + Send>;
-
 pub(super) struct Committer {
     pub(super) jobs: Receiver<Job>,
     pub(super) shared: Arc<Shared>,
@@ -82,6 +82,11 @@ pub(super) struct Committer {
     pub(super) synced: Version,
     pub(super) looked_at: Instant,
     pub(super) resumes: u32,
+    pub(super) answerer: Answerer,
+    /// Jobs that are likely to come soon.
+    pub(super) expected: usize,
+    /// What a sync takes, on average.
+    pub(super) sync_mean: Duration,
 }
 
 /// Whether the store can write.
@@ -161,36 +166,54 @@ impl Committer {
         if self.health == Health::Suspended {
             self.resume();
         }
-        let view = self.shared.view();
-        let Ok(view) = view else {
+        let shared = Arc::clone(&self.shared);
+        let Ok(view) = shared.view() else {
             refuse(first, &self.refusal());
             return false;
         };
         let room = self.room();
         self.note_room(room);
-        let mut group = Group::new(&view, self.shared.now_ms(), room);
-        let mut pending = Vec::new();
+        let waiting = GROUP_STEPS_MAX.min(1 + self.jobs.len());
+        let mut group = Group::new(&view, &shared.cache, shared.now_ms(), room, waiting);
+        let began = Instant::now();
+        let mut pending = Vec::with_capacity(waiting);
         let mut stop = false;
         let mut bytes = first.bytes();
         work(&mut group, first, &mut pending);
         // What cannot be written is refused alone, not with what only reads.
         let steps_max = if self.is_writing() { GROUP_STEPS_MAX } else { 1 };
         while pending.len() < steps_max && bytes < GROUP_BYTES_MAX && !stop {
-            let Ok(job) = self.jobs.try_recv() else { break };
+            let Some(job) = self.next(pending.len(), began) else { break };
             stop = matches!(job, Job::Stop);
             bytes += job.bytes();
             work(&mut group, job, &mut pending);
         }
         let outcome = if group.is_empty() { Ok(()) } else { self.commit(&group) };
-        for answer in pending {
-            answer(outcome.clone());
-        }
-        if outcome.is_ok() && self.shared.waiters.len() > 0 {
+        let (count, is_kept) = (pending.len(), outcome.is_ok());
+        let answered = self.answerer.answer(pending, outcome, !self.jobs.is_empty());
+        self.expected = if answered { count } else { 0 };
+        if is_kept && shared.waiters.len() > 0 {
             for key in group.keys() {
-                self.shared.wake(&key);
+                shared.wake(&key);
             }
         }
         stop
+    }
+
+    /// The next job of a group that `began` then and has so many, if one is there or soon will be.
+    /// Whoever was answered with the last group has often sent the next request when that one's
+    /// turn comes, and a group of all of them costs one sync instead of two.
+    fn next(&self, jobs: usize, began: Instant) -> Option<Job> {
+        loop {
+            if let Ok(job) = self.jobs.try_recv() {
+                return Some(job);
+            }
+            let is_worth_it = self.fsync == Fsync::Always && jobs < self.expected;
+            if !is_worth_it || began.elapsed() >= GATHERING_MAX.min(self.sync_mean / 2) {
+                return None;
+            }
+            thread::yield_now();
+        }
     }
 
     fn is_writing(&self) -> bool {
@@ -279,7 +302,9 @@ impl Committer {
             self.set_health(Health::ReadOnly(reason.into()));
             return false;
         }
-        self.shared.counters.synced(started.elapsed());
+        let took = started.elapsed();
+        self.sync_mean = (self.sync_mean * 7 + took) / 8;
+        self.shared.counters.synced(took);
         if let (Fsync::Every(_), Ok(view)) = (self.fsync, self.shared.view()) {
             self.synced = view.state.version;
         }
@@ -364,7 +389,7 @@ impl Committer {
                 *published = Some(view);
                 return Ok(false);
             }
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
         let keep_to = view.state.version;
         drop(view);
@@ -403,28 +428,28 @@ fn work(group: &mut Group<'_>, job: Job, pending: &mut Vec<Pending>) {
     match job {
         Job::Step { op, done } => {
             let outcome = group.step(&op);
-            pending.push(Box::new(move |kept| done(&op, kept.and(outcome))));
+            pending.push(Pending::Step { op, outcome, done });
         }
         Job::Batch { ops, done } => {
             let outcome = group.batch(&ops);
-            pending.push(Box::new(move |kept| {
+            pending.push(Pending::Other(Box::new(move |kept| {
                 done(&ops, kept.map_err(|refused| (0, refused)).and(outcome));
-            }));
+            })));
         }
         Job::DeletePrefix { prefix, done } => {
             let outcome = group.delete_prefix(&prefix);
-            pending.push(Box::new(move |kept| done(kept.and(outcome))));
+            pending.push(Pending::Other(Box::new(move |kept| done(kept.and(outcome)))));
         }
         Job::Import { entries, done } => {
             let outcome = group.import(&entries);
-            pending.push(Box::new(move |kept| done(kept.and(outcome))));
+            pending.push(Pending::Other(Box::new(move |kept| done(kept.and(outcome)))));
         }
         Job::Sweep { from_ms, entries_max, done } => {
             let found = group.sweep(from_ms, entries_max);
-            pending.push(Box::new(move |kept| {
+            pending.push(Pending::Other(Box::new(move |kept| {
                 // Who asked may have gone.
                 let _ = done.send(kept.and(found).unwrap_or_default());
-            }));
+            })));
         }
         Job::Stop => {}
     }
@@ -448,8 +473,11 @@ impl Shared {
     fn publish(&self, view: View, group: &Group<'_>) {
         let mut published = self.published();
         let before = published.replace(Arc::new(view));
-        for key in group.keys() {
-            self.cache.remove(key.as_str().as_bytes());
+        for (key, now) in group.outcomes() {
+            match now {
+                Some(entry) => self.cache.replace(entry.clone()),
+                None => self.cache.remove(key),
+            }
         }
         drop(published);
         drop(before);

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::cache::Cache;
 use super::record::{self, STATE_KEY, State};
 use super::tree::{Changes, View};
 use crate::key::Key;
@@ -18,9 +19,11 @@ const RECORD_BYTES: u64 = 2 * 64;
 
 pub(super) struct Group<'a> {
     view: &'a View,
+    /// What was read lately of that view.
+    cache: &'a Cache,
     pub(super) now_ms: u64,
-    /// What each key that was touched has come to.
-    touched: HashMap<Box<[u8]>, Touched>,
+    /// What each key that was touched has come to, by an entry that had it.
+    touched: HashMap<Entry, Touched>,
     state: State,
     /// Steps that have changed something.
     pub(super) steps: u64,
@@ -48,11 +51,19 @@ struct Touched {
 type Before<'k> = (&'k [u8], Option<Entry>);
 
 impl<'a> Group<'a> {
-    pub(super) fn new(view: &'a View, now_ms: u64, room: Room) -> Self {
+    /// A group of some `steps`, more or less.
+    pub(super) fn new(
+        view: &'a View,
+        cache: &'a Cache,
+        now_ms: u64,
+        room: Room,
+        steps: usize,
+    ) -> Self {
         Group {
             view,
+            cache,
             now_ms,
-            touched: HashMap::new(),
+            touched: HashMap::with_capacity(steps),
             state: view.state,
             steps: 0,
             expired: 0,
@@ -108,8 +119,8 @@ impl<'a> Group<'a> {
         let here = self
             .touched
             .iter()
-            .filter(|(key, now)| key.starts_with(prefix) && now.stored.is_none());
-        keys.extend(here.map(|(key, _)| key.clone()));
+            .filter(|(named, now)| named.key().starts_with(prefix) && now.stored.is_none());
+        keys.extend(here.map(|(named, _)| named.key().into()));
         let mut deleted = 0;
         let mut undo: Vec<Before<'_>> = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -194,18 +205,26 @@ impl<'a> Group<'a> {
 
     /// The keys that may have changed.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key<'_>> {
-        self.touched.keys().filter_map(|key| Some(Key::kept(std::str::from_utf8(key).ok()?)))
+        self.touched
+            .keys()
+            .filter_map(|named| Some(Key::kept(std::str::from_utf8(named.key()).ok()?)))
+    }
+
+    /// What every key that may have changed has come to.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = (&[u8], Option<&Entry>)> {
+        self.touched.iter().map(|(named, touched)| (named.key(), touched.now.as_ref()))
     }
 
     /// What is to be written. `synced` is the last version that the disk keeps for sure.
     pub(super) fn changes(&self, synced: Version) -> (Changes, State) {
-        let mut changes = Changes::default();
+        let mut changes = Changes::with_capacity(self.touched.len() + 1);
         let mut stored = Vec::new();
         let mut state = State { synced, ..self.state };
         // Each group has a version of its own, also one that only removes what has expired: by it
         // the audit tells what was on the disk before.
         state.version = state.version.max(Version(self.view.state.version.0 + 1));
-        for (key, Touched { stored: before, now }) in &self.touched {
+        for (named, Touched { stored: before, now }) in &self.touched {
+            let key = named.key();
             let deadline_ms = now.as_ref().map(Entry::deadline_ms);
             if let Some(before) = before.filter(|at| *at != NEVER && Some(*at) != deadline_ms) {
                 changes.remove(&record::expiry_key(before, key));
@@ -244,7 +263,10 @@ impl<'a> Group<'a> {
     fn find_any(&self, key: &[u8]) -> Result<Option<Entry>, Refused> {
         match self.touched.get(key) {
             Some(touched) => Ok(touched.now.clone()),
-            None => self.view.find(key),
+            None => match self.cache.get(key) {
+                Some(entry) => Ok(Some(entry)),
+                None => self.view.find(key),
+            },
         }
     }
 
@@ -309,12 +331,11 @@ impl<'a> Group<'a> {
                 }
             }
         }
-        match self.touched.get_mut(key) {
-            Some(touched) => touched.now = now,
-            None => {
-                let stored = before.map(Entry::deadline_ms);
-                self.touched.insert(key.into(), Touched { stored, now });
-            }
+        if let Some(touched) = self.touched.get_mut(key) {
+            touched.now = now;
+        } else if let Some(named) = before.or(now.as_ref()).cloned() {
+            let stored = before.map(Entry::deadline_ms);
+            self.touched.insert(named, Touched { stored, now });
         }
         Ok(())
     }

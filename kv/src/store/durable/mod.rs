@@ -3,6 +3,7 @@
 //! Workers read from the last published view of the tree; whatever changes something goes to the
 //! commit thread, which answers it (see `commit`). So no worker waits for a sync.
 
+mod answers;
 mod audit;
 #[cfg(test)]
 mod audit_tests;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded, unbounded};
 
+use self::answers::Answerer;
 use self::cache::Cache;
 use self::commit::{Committer, Health, Job};
 use self::counters::Counters;
@@ -136,6 +138,9 @@ impl Durable {
             synced,
             looked_at: Instant::now(),
             resumes: 0,
+            answerer: Answerer::start().map_err(OpenError::Thread)?,
+            expected: 0,
+            sync_mean: Duration::ZERO,
         };
         committer.look();
         let thread = std::thread::Builder::new().name("commit".to_owned());
@@ -204,6 +209,9 @@ impl Shared {
         condition: &Condition,
         done: impl FnOnce(&Op<'_>, Result<(Done, Version), Refused>) + Send + 'static,
     ) {
+        // The commit thread has to know what is there: finding it is work that many can share, and
+        // that it need not wait for where it comes from the disk.
+        let _ = self.entry(key.as_str().as_bytes());
         let op = Op { key: key.clone(), action, condition: condition.clone() }.to_owned();
         self.submit(Job::Step { op, done: Box::new(done) });
     }

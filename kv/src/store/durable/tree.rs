@@ -152,6 +152,10 @@ pub struct Statistics {
 pub(super) struct Changes(Vec<(fjall::Slice, Option<fjall::Slice>)>);
 
 impl Changes {
+    pub(super) fn with_capacity(records: usize) -> Self {
+        Changes(Vec::with_capacity(records))
+    }
+
     pub(super) fn store(&mut self, key: &[u8], value: &[u8]) {
         self.0.push((key.into(), Some(value.into())));
     }
