@@ -45,12 +45,14 @@ pub(crate) fn run(
                 scope.spawn(move || read(address, progress, rng, id % 2 == 0))
             })
             .collect();
-        eventually("writes", || {
-            let ended = writers.iter().any(thread::ScopedJoinHandle::is_finished);
-            (ended || progress.done() >= writes).then_some(())
-        });
         // A test that fails ends as well.
-        let ended = catch_unwind(AssertUnwindSafe(|| end(&progress)));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            eventually("writes", || {
+                let ended = writers.iter().any(thread::ScopedJoinHandle::is_finished);
+                (ended || progress.done() >= writes).then_some(())
+            });
+            end(&progress);
+        }));
         progress.ended.store(ended.is_err(), Ordering::Relaxed);
         let told = writers.into_iter().map(|writer| writer.join().expect("a writer")).collect();
         let mut seen = BTreeMap::new();
