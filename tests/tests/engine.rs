@@ -1,7 +1,7 @@
 //! The HTTP engine with services that kv has not: ones that fail, answer late, or answer much.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
@@ -114,6 +114,34 @@ fn a_reply_may_be_sent_later_and_the_order_is_kept() {
             assert_text(&client.read(), "now");
             assert_text(&client.read(), next);
         }
+    }
+}
+
+/// What comes while the reply is owed is reported then, and not once more.
+#[test]
+fn what_comes_before_a_late_reply_is_looked_at_behind_it() {
+    let (address, _running, later) = serve_later(Limits { workers: 1, ..limits() });
+    let mut other = Client::connect(address);
+    let mut client = Client::connect(address);
+    for _ in 0..50 {
+        client.write(get("/later"));
+        let reply = receive(&later);
+        client.write(get("/behind"));
+        // The only worker has turned to the request in front of this one.
+        assert_text(&other.send(get("/other")), "/other");
+        reply.send(text("late"));
+        assert_text(&client.read(), "late");
+        assert_text(&client.read(), "/behind");
+    }
+    for _ in 0..50 {
+        let mut client = Client::connect(address);
+        client.write(get("/later"));
+        let reply = receive(&later);
+        client.stream().shutdown(Shutdown::Write).expect("it is connected");
+        assert_text(&other.send(get("/other")), "/other");
+        reply.send(text("late"));
+        assert_text(&client.read(), "late");
+        client.expect_close();
     }
 }
 

@@ -109,7 +109,6 @@ impl<S: Service> Worker<S> {
                 return linger(&mut self.input, slot, &mut state, bytes_left);
             }
             Phase::Reading | Phase::Calling | Phase::Answered | Phase::Closing { .. } => {
-                connection.revisit = connection.revisit.max(Revisit::AfterReply);
                 return slot.settle(&mut state);
             }
             Phase::Parked => {

@@ -56,10 +56,10 @@ impl Answerer {
         let settled = Settled { answers, outcome };
         match &self.other {
             Some((other, _)) if others_wait && settled.answers.len() > INLINE_MAX => {
-                // It ends with this; what cannot be sent is dropped, and with it the replies,
-                // which say so.
-                let _ = other.send(settled);
-                false
+                let Err(unsent) = other.send(settled) else { return false };
+                // It has panicked.
+                unsent.0.answer();
+                true
             }
             _ => {
                 settled.answer();

@@ -52,7 +52,7 @@ impl Cache {
         self.entries.insert(entry.clone(), entry);
     }
 
-    /// Puts in an entry whose key is here already.
+    /// Puts in an entry if its key is here already.
     pub(super) fn replace(&self, entry: Entry) {
         // One that is too large for the cache takes the place of nothing, and the old one is gone.
         let _ = self.entries.replace(entry.clone(), entry, true);

@@ -245,7 +245,11 @@ impl Committer {
         let view = self.tree.as_ref().map(Tree::view);
         match view {
             Some(Ok(view)) => self.shared.publish(view, group),
-            Some(Err(refused)) => return Err(refused),
+            Some(Err(refused)) => {
+                // It is on the disk, and has to be cut off again.
+                self.set_health(Health::Suspended);
+                return Err(refused);
+            }
             None => return Err(self.refusal()),
         }
         if self.fsync == Fsync::Always {
@@ -368,7 +372,10 @@ impl Committer {
                 log::warn!("the store was opened anew: writing goes on");
                 self.set_health(Health::Well);
             }
-            Ok(false) => log::warn!("the store cannot be opened anew while it is read"),
+            Ok(false) => {
+                self.resumes -= 1;
+                log::warn!("the store cannot be opened anew while it is read");
+            }
             Err(error) => {
                 log::error!("the store cannot be opened anew: {error}");
                 self.set_health(Health::ReadOnly(

@@ -22,7 +22,7 @@ pub(super) struct Group<'a> {
     /// What was read lately of that view.
     cache: &'a Cache,
     pub(super) now_ms: u64,
-    /// What each key that was touched has come to, by an entry that had it.
+    /// What each key that was touched has come to, by an entry that has its name.
     touched: HashMap<Entry, Touched>,
     state: State,
     /// Steps that have changed something.
@@ -333,8 +333,11 @@ impl<'a> Group<'a> {
         }
         if let Some(touched) = self.touched.get_mut(key) {
             touched.now = now;
-        } else if let Some(named) = before.or(now.as_ref()).cloned() {
+        } else {
             let stored = before.map(Entry::deadline_ms);
+            // What was there may be large, and is not kept for its name.
+            let nameless = || Entry::of_bytes(key, &[], Version(0), NEVER);
+            let named = now.clone().unwrap_or_else(nameless);
             self.touched.insert(named, Touched { stored, now });
         }
         Ok(())

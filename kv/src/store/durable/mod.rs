@@ -1,7 +1,7 @@
 //! The durable store: what was acknowledged survives a crash.
 //!
 //! Workers read from the last published view of the tree; whatever changes something goes to the
-//! commit thread, which answers it (see `commit`). So no worker waits for a sync.
+//! commit thread, which has it answered (see `commit`). So no worker waits for a sync.
 
 mod answers;
 mod audit;
@@ -177,8 +177,10 @@ impl Shared {
         let view = self.view()?;
         let found = view.find(key)?;
         if let Some(entry) = &found {
-            let published = self.read();
-            if published.as_ref().is_some_and(|published| Arc::ptr_eq(published, &view)) {
+            // Not worth waiting for, least of all while the view that is held here is waited for.
+            if let Ok(published) = self.published.try_read()
+                && published.as_ref().is_some_and(|published| Arc::ptr_eq(published, &view))
+            {
                 self.cache.put(entry.clone());
             }
         }
@@ -210,8 +212,10 @@ impl Shared {
         done: impl FnOnce(&Op<'_>, Result<(Done, Version), Refused>) + Send + 'static,
     ) {
         // The commit thread has to know what is there: finding it is work that many can share, and
-        // that it need not wait for where it comes from the disk.
-        let _ = self.entry(key.as_str().as_bytes());
+        // that it need not wait for where it comes from the disk. It does so itself if this fails.
+        if self.published.try_read().is_ok() {
+            let _ = self.entry(key.as_str().as_bytes());
+        }
         let op = Op { key: key.clone(), action, condition: condition.clone() }.to_owned();
         self.submit(Job::Step { op, done: Box::new(done) });
     }
