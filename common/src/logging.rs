@@ -18,15 +18,14 @@ use simplelog::{ConfigBuilder, WriteLogger};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use self::access::AccessLog;
 use crate::text::Escaper;
 
 mod access;
 
 /// The sum over the process, which has one log.
 static LINES_LOST: AtomicU64 = AtomicU64::new(0);
-/// Set where the process has a log.
-static ACCESS_LOG: OnceLock<AccessLog> = OnceLock::new();
+/// Where the lines of requests go; set where the process has a log.
+static REQUESTS: OnceLock<Queue> = OnceLock::new();
 
 /// Of every line, in UTC (RFC 3339).
 const TIME_FORMAT: &[BorrowedFormatItem<'_>] =
@@ -38,8 +37,8 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 const QUEUE_LINES_MAX: usize = 4_096;
 const LINE_BYTES_MAX: usize = 2_048;
 const BATCH_BYTES_MAX: usize = 64 << 10;
-/// A line comes in some ten to 25 pieces, most of a few bytes. musl's `memcpy` takes 30 ns to start: up
-/// to this length a loop is faster, and the whole line costs half.
+/// A line comes in some 10 to 25 pieces, most of a few bytes. musl's `memcpy` takes 30 ns to
+/// start: up to this length a loop is faster, and the whole line costs half.
 const PIECE_BYTES_SHORT: usize = 8;
 /// Between two batches. A writer that sleeps needs no wake-up for each line (a system call on
 /// the caller's side), and writes many lines in one call; nobody who reads logs sees the delay.
@@ -48,10 +47,10 @@ const BATCH_PAUSE: Duration = Duration::from_millis(5);
 /// Logs to the standard error from now on, records of `level` and above. Keep what it returns
 /// until the program ends. Fails if there is a logger already or no thread can be started.
 pub fn init(level: LevelFilter) -> io::Result<LogGuard> {
-    let (logger, lost, guard) = start(level, io::stderr())?;
+    let (logger, guard) = start(level, io::stderr())?;
     let queue = logger.queue.clone();
     log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
-    ACCESS_LOG.get_or_init(|| AccessLog { queue, lost });
+    REQUESTS.get_or_init(|| queue);
     log::set_max_level(level);
     Ok(guard)
 }
@@ -64,8 +63,8 @@ pub fn lines_lost() -> u64 {
 /// Logs a request that has been answered: `GET /keys/a 200 35us`. The query is left out, for
 /// it may hold what is nobody's business.
 pub fn access(method: impl Display, path: &str, status: u16, micros: u64) {
-    if let (Some(log), true) = (ACCESS_LOG.get(), log::max_level() >= LevelFilter::Info) {
-        log.log(format_args!("{method} {path} {status} {micros}us"));
+    if let (Some(queue), true) = (REQUESTS.get(), log::max_level() >= LevelFilter::Info) {
+        access::log(queue, format_args!("{method} {path} {status} {micros}us"));
     }
 }
 
@@ -89,14 +88,30 @@ enum Item {
     Flush(Sender<()>),
 }
 
+/// Takes lines from any thread, and counts those for which it has no room.
+#[derive(Clone)]
+struct Queue {
+    items: Sender<Item>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Queue {
+    fn hand_over(&self, line: &mut Vec<u8>) {
+        shorten(line);
+        if self.items.try_send(Item::Line(line.as_slice().into())).is_err() {
+            lose(&self.lost, 1);
+        }
+    }
+}
+
 /// Formats a record in the caller's thread.
 struct Logger {
     lines: Box<WriteLogger<Lines>>,
-    queue: Sender<Item>,
+    queue: Queue,
 }
 
 impl Logger {
-    fn new(level: LevelFilter, queue: Sender<Item>, lost: Arc<AtomicU64>) -> Self {
+    fn new(level: LevelFilter, queue: Queue) -> Self {
         let config = ConfigBuilder::new()
             .set_time_format_custom(TIME_FORMAT)
             .set_max_level(LevelFilter::Off)
@@ -104,7 +119,7 @@ impl Logger {
             .set_target_level(LevelFilter::Off)
             .set_location_level(LevelFilter::Off)
             .build();
-        let lines = Lines { line: Vec::new(), queue: queue.clone(), lost };
+        let lines = Lines { line: Vec::new(), queue: queue.clone() };
         Logger { lines: WriteLogger::new(level, config, lines), queue }
     }
 }
@@ -125,7 +140,7 @@ impl Log for Logger {
     }
 
     fn flush(&self) {
-        flush(&self.queue, FLUSH_TIMEOUT);
+        flush(&self.queue.items, FLUSH_TIMEOUT);
     }
 }
 
@@ -149,8 +164,7 @@ impl Display for OneLine<'_> {
 /// Collects what the logger writes, and hands over each line when it ends.
 struct Lines {
     line: Vec<u8>,
-    queue: Sender<Item>,
-    lost: Arc<AtomicU64>,
+    queue: Queue,
 }
 
 impl Write for Lines {
@@ -158,7 +172,7 @@ impl Write for Lines {
         append(&mut self.line, bytes);
         // No other line end can come: messages are escaped.
         if bytes.ends_with(b"\n") {
-            hand_over(&mut self.line, &self.queue, &self.lost);
+            self.queue.hand_over(&mut self.line);
             self.line.clear();
         }
         Ok(bytes.len())
@@ -176,14 +190,6 @@ fn append(line: &mut Vec<u8>, piece: &[u8]) {
         }
     } else {
         line.extend_from_slice(piece);
-    }
-}
-
-/// Puts a line into the queue; it is lost where there is no room.
-fn hand_over(line: &mut Vec<u8>, queue: &Sender<Item>, lost: &AtomicU64) {
-    shorten(line);
-    if queue.try_send(Item::Line(line.as_slice().into())).is_err() {
-        lose(lost, 1);
     }
 }
 
@@ -214,15 +220,15 @@ fn flush(queue: &Sender<Item>, timeout: Duration) {
     }
 }
 
-fn start<W>(level: LevelFilter, output: W) -> io::Result<(Logger, Arc<AtomicU64>, LogGuard)>
+fn start<W>(level: LevelFilter, output: W) -> io::Result<(Logger, LogGuard)>
 where
     W: Write + Send + 'static,
 {
-    let (queue, items) = bounded(QUEUE_LINES_MAX);
-    let lost = Arc::new(AtomicU64::new(0));
-    let writer = Writer::new(output, Arc::clone(&lost));
+    let (sender, items) = bounded(QUEUE_LINES_MAX);
+    let queue = Queue { items: sender.clone(), lost: Arc::default() };
+    let writer = Writer::new(output, Arc::clone(&queue.lost));
     thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&items))?;
-    Ok((Logger::new(level, queue.clone(), Arc::clone(&lost)), lost, LogGuard { queue }))
+    Ok((Logger::new(level, queue), LogGuard { queue: sender }))
 }
 
 /// Writes what is queued, in as few calls as it can.
@@ -238,8 +244,9 @@ struct Writer<W> {
 
 impl<W: Write> Writer<W> {
     fn new(output: W, lost: Arc<AtomicU64>) -> Self {
-        let (queue, reports) = bounded(1);
-        let reporter = Logger::new(LevelFilter::Warn, queue, Arc::clone(&lost));
+        let (items, reports) = bounded(1);
+        let queue = Queue { items, lost: Arc::clone(&lost) };
+        let reporter = Logger::new(LevelFilter::Warn, queue);
         Writer { output, batch: Vec::new(), batch_lines: 0, lost, reporter, reports }
     }
 

@@ -108,17 +108,16 @@ impl<S: Service> Worker<S> {
             Phase::Lingering { bytes_left } => {
                 return linger(&mut self.input, slot, &mut state, bytes_left);
             }
-            Phase::Reading | Phase::Calling | Phase::Answered | Phase::Closing { .. } => {
-                return slot.settle(&mut state);
-            }
             Phase::Parked => {
                 connection.revisit = connection.revisit.max(Revisit::AfterReply);
                 connection.peer_ended |= ended;
                 return slot.settle(&mut state);
             }
+            Phase::Reading | Phase::Calling | Phase::Answered | Phase::Closing { .. } => {
+                return slot.settle(&mut state);
+            }
         }
-        let is_known = !ended && !connection.unseen;
-        connection.revisit = if is_known { Revisit::No } else { Revisit::Now };
+        connection.revisit = if ended || connection.unseen { Revisit::Now } else { Revisit::No };
         let mut inbox = std::mem::take(&mut connection.inbox);
         let decoder = std::mem::take(&mut connection.decoder);
         let mut fresh = 0;

@@ -3,21 +3,12 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Arguments, Write};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::Sender;
 use time::OffsetDateTime;
 
-use super::{Item, TIME_FORMAT, append, hand_over};
+use super::{Queue, TIME_FORMAT, append};
 use crate::text::Escaper;
-
-/// Where the lines go.
-pub(super) struct AccessLog {
-    pub(super) queue: Sender<Item>,
-    pub(super) lost: Arc<AtomicU64>,
-}
 
 /// A thread's line: the time stays, what follows it is written anew.
 struct Line {
@@ -32,19 +23,17 @@ thread_local! {
         const { RefCell::new(Line { bytes: Vec::new(), time_bytes: 0, second: None }) };
 }
 
-impl AccessLog {
-    pub(super) fn log(&self, message: Arguments<'_>) {
-        // A thread that ends has no line any more.
-        let _ = LINE.try_with(|line| {
-            let line = &mut *line.borrow_mut();
-            line.begin(SystemTime::now());
-            append(&mut line.bytes, b" INFO ");
-            // Writing to memory does not fail.
-            let _ = fmt::write(&mut Escaper(&mut *line), message);
-            line.bytes.push(b'\n');
-            hand_over(&mut line.bytes, &self.queue, &self.lost);
-        });
-    }
+pub(super) fn log(queue: &Queue, message: Arguments<'_>) {
+    // A thread that ends has no line any more.
+    let _ = LINE.try_with(|line| {
+        let line = &mut *line.borrow_mut();
+        line.begin(SystemTime::now());
+        append(&mut line.bytes, b" INFO ");
+        // Writing to memory does not fail.
+        let _ = fmt::write(&mut Escaper(&mut *line), message);
+        line.bytes.push(b'\n');
+        queue.hand_over(&mut line.bytes);
+    });
 }
 
 impl Line {

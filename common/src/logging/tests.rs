@@ -61,13 +61,13 @@ fn log(logger: &Logger, level: Level, message: Arguments<'_>) {
 
 /// Waits until all that was logged is written, however busy the machine is.
 fn finish(logger: &Logger) {
-    flush(&logger.queue, Duration::from_secs(20));
+    flush(&logger.queue.items, Duration::from_secs(20));
 }
 
 #[track_caller]
 fn check(level: Level, message: &str, written: &[&str]) {
     let output = Output::default();
-    let (logger, _, _guard) = start(LevelFilter::Info, output.clone()).unwrap();
+    let (logger, _guard) = start(LevelFilter::Info, output.clone()).unwrap();
     log(&logger, level, format_args!("{message}"));
     finish(&logger);
     assert_eq!(output.messages(), written);
@@ -91,11 +91,10 @@ fn a_record_is_one_line_with_time_and_level() {
 #[test]
 fn requests_are_logged_as_all_else() {
     let output = Output::default();
-    let (logger, lost, _guard) = start(LevelFilter::Info, output.clone()).unwrap();
-    let access = AccessLog { queue: logger.queue.clone(), lost };
+    let (logger, _guard) = start(LevelFilter::Info, output.clone()).unwrap();
     let longest = "x".repeat(2 * LINE_BYTES_MAX);
     for path in ["/keys/a", "/", "/ö\u{202e}\n", &longest, "/keys/b"] {
-        access.log(format_args!("GET {path} {} {}us", 200, 35));
+        access::log(&logger.queue, format_args!("GET {path} {} {}us", 200, 35));
         log(&logger, Level::Info, format_args!("GET {path} {} {}us", 200, 35));
     }
     finish(&logger);
@@ -123,7 +122,7 @@ fn a_line_is_cut_between_two_characters() {
 #[test]
 fn lines_keep_their_order() {
     let output = Output::default();
-    let (logger, _, _guard) = start(LevelFilter::Info, output.clone()).unwrap();
+    let (logger, _guard) = start(LevelFilter::Info, output.clone()).unwrap();
     for number in 0..QUEUE_LINES_MAX / 2 {
         log(&logger, Level::Info, format_args!("{number}"));
     }
@@ -137,7 +136,7 @@ fn lines_keep_their_order() {
 fn a_stuck_output_costs_lines_and_no_time_and_is_told() {
     let (release, gate) = bounded(0);
     let output = Output::that_answers(Answer::Wait(gate));
-    let (logger, _, guard) = start(LevelFilter::Info, output.clone()).unwrap();
+    let (logger, guard) = start(LevelFilter::Info, output.clone()).unwrap();
     let sent = QUEUE_LINES_MAX * 3;
     for _ in 0..sent {
         log(&logger, Level::Info, format_args!("x"));
@@ -167,7 +166,7 @@ fn a_stuck_output_costs_lines_and_no_time_and_is_told() {
 fn an_output_that_fails_costs_lines_and_is_told() {
     for kind in [ErrorKind::BrokenPipe, ErrorKind::WouldBlock, ErrorKind::StorageFull] {
         let output = Output::that_answers(Answer::Fail(kind));
-        let (logger, _, _guard) = start(LevelFilter::Error, output.clone()).unwrap();
+        let (logger, _guard) = start(LevelFilter::Error, output.clone()).unwrap();
         log(&logger, Level::Error, format_args!("a"));
         finish(&logger);
         log(&logger, Level::Error, format_args!("b"));

@@ -7,7 +7,7 @@ use std::io;
 use std::num::NonZero;
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{SendError, Sender, unbounded};
 
 use crate::store::{Done, Op, Refused, Version};
 
@@ -53,19 +53,19 @@ impl Answerer {
         outcome: Result<(), Refused>,
         others_wait: bool,
     ) -> bool {
-        let settled = Settled { answers, outcome };
-        match &self.other {
-            Some((other, _)) if others_wait && settled.answers.len() > INLINE_MAX => {
-                let Err(unsent) = other.send(settled) else { return false };
+        let mut settled = Settled { answers, outcome };
+        if let Some((other, _)) = &self.other
+            && others_wait
+            && settled.answers.len() > INLINE_MAX
+        {
+            match other.send(settled) {
+                Ok(()) => return false,
                 // It has panicked.
-                unsent.0.answer();
-                true
-            }
-            _ => {
-                settled.answer();
-                true
+                Err(SendError(unsent)) => settled = unsent,
             }
         }
+        settled.answer();
+        true
     }
 }
 

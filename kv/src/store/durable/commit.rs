@@ -362,20 +362,17 @@ impl Committer {
             self.resumes = 0;
             return;
         }
-        self.resumes += 1;
-        if self.resumes > RESUMES_MAX {
+        if self.resumes == RESUMES_MAX {
             let reason = "writing in the background failed again and again, see the log";
             return self.set_health(Health::ReadOnly(reason.into()));
         }
         match self.reopen() {
             Ok(true) => {
+                self.resumes += 1;
                 log::warn!("the store was opened anew: writing goes on");
                 self.set_health(Health::Well);
             }
-            Ok(false) => {
-                self.resumes -= 1;
-                log::warn!("the store cannot be opened anew while it is read");
-            }
+            Ok(false) => log::warn!("the store cannot be opened anew while it is read"),
             Err(error) => {
                 log::error!("the store cannot be opened anew: {error}");
                 self.set_health(Health::ReadOnly(

@@ -190,7 +190,7 @@ impl<'a> Group<'a> {
             let key = key.as_str().as_bytes();
             found += 1;
             let before = self.find_any(key)?;
-            if before.is_some() && self.live(before.as_ref()).is_none() {
+            if before.as_ref().is_some_and(|entry| !entry.is_live(self.now_ms)) {
                 self.set(key, before.as_ref(), None)?;
                 self.expired += 1;
             }
@@ -263,10 +263,7 @@ impl<'a> Group<'a> {
     fn find_any(&self, key: &[u8]) -> Result<Option<Entry>, Refused> {
         match self.touched.get(key) {
             Some(touched) => Ok(touched.now.clone()),
-            None => match self.cache.get(key) {
-                Some(entry) => Ok(Some(entry)),
-                None => self.view.find(key),
-            },
+            None => self.cache.get(key).map_or_else(|| self.view.find(key), |it| Ok(Some(it))),
         }
     }
 
