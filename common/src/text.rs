@@ -18,9 +18,18 @@ pub fn escaped_bytes(bytes: &[u8]) -> impl Display {
     EscapedBytes(bytes)
 }
 
+/// What an error without a kind of its own is called, `EIO` for one.
+const UNCATEGORIZED: &str = "uncategorized error";
+
 /// What went wrong, in lower case and without the number: `connection refused`.
 pub fn io_error(error: &io::Error) -> String {
-    if error.raw_os_error().is_some() { error.kind().to_string() } else { error.to_string() }
+    let Some(number) = error.raw_os_error() else { return error.to_string() };
+    let kind = error.kind().to_string();
+    if kind != UNCATEGORIZED {
+        return kind;
+    }
+    let text = error.to_string();
+    text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text).to_lowercase()
 }
 
 /// Hands what is written to it on to `W`, escaped.
@@ -116,6 +125,8 @@ mod tests {
     #[test]
     fn an_io_error_has_no_number() {
         let check = |error: io::Error, shown: &str| assert_eq!(io_error(&error), shown);
+        let failed = io_error(&io::Error::from_raw_os_error(5));
+        assert!(["input/output error", "i/o error"].contains(&failed.as_str()), "{failed}");
         check(io::Error::from_raw_os_error(111), "connection refused");
         check(io::Error::from_raw_os_error(98), "address in use");
         check(io::Error::other("no such name"), "no such name");
