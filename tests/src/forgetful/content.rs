@@ -99,6 +99,15 @@ impl Content {
         }
     }
 
+    /// Where the first hole from `offset` on begins, which is in the file; at its end there is one.
+    pub(super) fn hole(&self, offset: u64) -> u64 {
+        let mut unit = offset / PAGE_BYTES as u64;
+        while self.pages.contains_key(&unit) {
+            unit += 1;
+        }
+        (unit * PAGE_BYTES as u64).clamp(offset, self.size)
+    }
+
     pub(super) fn allocated_bytes(&self) -> u64 {
         (self.pages.len() * PAGE_BYTES) as u64
     }

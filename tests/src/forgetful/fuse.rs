@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
     Generation, INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
+    Request, TimeOrNow, WriteFlags,
 };
 use rustix::io::Errno as Error;
 
@@ -23,6 +23,8 @@ use super::journal::Name;
 const CACHE_TIME: Duration = Duration::ZERO;
 /// What `st_blocks` counts in.
 const BLOCK_BYTES: u64 = 512;
+/// What `lseek` calls the next hole (`linux/fs.h`).
+const SEEK_HOLE: i32 = 4;
 /// Numbers of inodes are not used again.
 const GENERATION: Generation = Generation(0);
 const NO_HANDLE: FileHandle = FileHandle(0);
@@ -253,6 +255,27 @@ impl Filesystem for Served {
         match self.ask(|image| image.write(number.0, offset, bytes)) {
             // A request is no longer than 32 bits can say.
             Ok(count) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    /// The kernel asks for holes only, and for data.
+    fn lseek(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let found = self.ask(|image| match (u64::try_from(offset), whence) {
+            (Ok(offset), SEEK_HOLE) => image.hole(number.0, offset),
+            _ => Err(Error::INVAL),
+        });
+        match found.map(i64::try_from) {
+            Ok(Ok(hole)) => reply.offset(hole),
+            Ok(Err(_)) => reply.error(Errno::EOVERFLOW),
             Err(error) => reply.error(error),
         }
     }

@@ -313,6 +313,12 @@ impl Image {
         Ok(self.file_mut(number)?.current.read(offset, index(length.into())))
     }
 
+    /// Where the first hole from `offset` on begins, the one at the end included.
+    pub(super) fn hole(&mut self, number: u64, offset: u64) -> Result<u64, Errno> {
+        let content = &self.file_mut(number)?.current;
+        if offset < content.size { Ok(content.hole(offset)) } else { Err(Errno::NXIO) }
+    }
+
     /// How many of the bytes were written; some, when the disk is full behind them.
     pub(super) fn write(&mut self, number: u64, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
         self.faults.strike_write()?;

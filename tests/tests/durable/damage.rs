@@ -15,6 +15,9 @@ use crate::{connect, kill, on, setting, tell};
 const FLIPS: u64 = 4;
 /// So much that there are tables.
 const KEYS: usize = 300;
+/// The journal that is begun at the first start.
+const FIRST_JOURNAL: &str = "1.jnl";
+const LAST_JOURNAL: &str = "2.jnl";
 /// The last group.
 const LAST: &str = "last";
 
@@ -44,11 +47,10 @@ impl Sample {
         assert!(connection.put(LAST, "1").expect("an answer").is_done());
         keys.insert(LAST.to_owned(), "1".to_owned());
         assert_eq!(server.stop().code, 0);
-        // The next start cuts off what was set aside behind the journal's end.
-        kill(on(data.path()).start());
         let last_at = split_journal(&data.path().join("v1"));
         let mut files = Vec::new();
         collect(&data.path().join("v1"), Path::new(""), &mut files);
+        remove_old_manifests(data.path(), &mut files);
         files.sort();
         assert!(files.iter().filter(|file| file.starts_with("keyspaces/1/tables")).count() > 0);
         Sample { data, files, keys, last_at }
@@ -142,15 +144,18 @@ fn check_refusal(finished: &Finished, file: &Path, case: &str) {
 
 /// Makes two journals of one, between groups; where the last group begins in the second.
 fn split_journal(directory: &Path) -> usize {
-    let journal = fs::read(directory.join("0.jnl")).expect("a journal");
+    let mut journal = fs::read(directory.join(FIRST_JOURNAL)).expect("a journal");
+    // Without what was set aside behind its end.
+    let length = journal.iter().rposition(|byte| *byte != 0).expect("a group") + 1;
+    journal.truncate(length);
     // The end of a group, and the beginning of the next.
     let begins: Vec<_> = (0..journal.len().saturating_sub(5))
         .filter(|&at| journal[at..].starts_with(b"FJL\x03\x01"))
         .map(|at| at + 4)
         .collect();
     let (middle, last) = (begins[begins.len() / 2], begins[begins.len() - 1]);
-    fs::write(directory.join("0.jnl"), &journal[..middle]).expect("space");
-    fs::write(directory.join("1.jnl"), &journal[middle..]).expect("space");
+    fs::write(directory.join(FIRST_JOURNAL), &journal[..middle]).expect("space");
+    fs::write(directory.join(LAST_JOURNAL), &journal[middle..]).expect("space");
     last - middle
 }
 
@@ -164,6 +169,24 @@ fn collect(directory: &Path, below: &Path, files: &mut Vec<PathBuf>) {
             files.push(name);
         }
     }
+}
+
+/// Manifests that have been replaced, and that the next start would remove.
+fn remove_old_manifests(data: &Path, files: &mut Vec<PathBuf>) {
+    let version = |file: &Path| -> Option<u64> {
+        let name = file.strip_prefix("keyspaces").ok()?.file_name()?.to_str()?;
+        name.strip_prefix('v')?.parse().ok()
+    };
+    let manifests = files.clone();
+    files.retain(|file| {
+        let is_newer =
+            |other: &&PathBuf| other.parent() == file.parent() && version(other) > version(file);
+        let is_old = version(file).is_some() && manifests.iter().find(is_newer).is_some();
+        if is_old {
+            fs::remove_file(data.join("v1").join(file)).expect("it is there");
+        }
+        !is_old
+    });
 }
 
 /// First and last byte, and some between them.
@@ -189,7 +212,7 @@ fn a_flipped_bit_is_never_served() {
             let bit = 1 << rng.u8(..8);
             let case = format!("{} of {length} bytes, bit {bit:#x} of byte {at}", file.display());
             let data = sample.changed(file, |bytes| bytes[at] ^= bit);
-            let is_last = file.ends_with("1.jnl") && at >= sample.last_at;
+            let is_last = file.ends_with(LAST_JOURNAL) && at >= sample.last_at;
             let checked =
                 std::panic::catch_unwind(|| sample.check(data.path(), file, is_last, &case));
             match checked {
@@ -207,8 +230,8 @@ fn a_flipped_bit_is_never_served() {
 #[test]
 fn an_unfinished_end_is_cut_off_and_said() {
     let sample = Sample::new();
-    let journal = Path::new("1.jnl");
-    let length = sample.read("1.jnl").len();
+    let journal = Path::new(LAST_JOURNAL);
+    let length = sample.read(LAST_JOURNAL).len();
     let last_at = sample.last_at;
     let cut_off = |data: &TempDir, cut: Option<(usize, usize)>, has_last: bool| {
         let server = on(data.path()).start();
@@ -222,8 +245,9 @@ fn an_unfinished_end_is_cut_off_and_said() {
         match cut {
             None => assert_eq!(said, None),
             Some((at, bytes)) => {
-                let wanted =
-                    format!("1.jnl: cut off {bytes} bytes of an unfinished write at byte {at}");
+                let wanted = format!(
+                    "{LAST_JOURNAL}: cut off {bytes} bytes of an unfinished write at byte {at}"
+                );
                 assert!(said.is_some_and(|said| said.contains(&wanted)), "{wanted}: {log:#?}");
             }
         }
@@ -233,7 +257,7 @@ fn an_unfinished_end_is_cut_off_and_said() {
     };
     for bytes in [1, 8, (length - last_at) / 2, length - last_at - 1] {
         let data = sample.changed(journal, |journal| journal.truncate(length - bytes));
-        let whole = sample.read("1.jnl");
+        let whole = sample.read(LAST_JOURNAL);
         let rest = &whole[last_at..length - bytes];
         let zeros = rest.iter().rev().take_while(|byte| **byte == 0).count();
         cut_off(&data, Some((last_at, rest.len() - zeros)), false);

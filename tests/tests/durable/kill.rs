@@ -52,6 +52,31 @@ fn a_store_survives_a_kill_while_it_is_made() {
     }
 }
 
+/// A start has fjall begin another journal, and moves what is in the last one to a table: it can
+/// be killed at that, and the next start killed again.
+#[test]
+fn a_start_that_is_killed_loses_nothing() {
+    let data = TempDir::new().expect("a directory");
+    let mut rng = Rng::with_seed(setting("CRASH_SEED", 0));
+    for round in 0..setting("CRASH_ROUNDS", ROUNDS) {
+        for _ in 0..4 {
+            let mut child = on(data.path()).begin();
+            thread::sleep(Duration::from_micros(rng.u64(..30_000)));
+            child.kill().expect("it is there");
+            child.wait().expect("it has ended");
+        }
+        let server = on(data.path()).start();
+        let mut connection = connect(&server);
+        for earlier in 0..round {
+            let found = connection.find(&format!("key{earlier}"));
+            assert_eq!(found.map(|(value, _)| value), Some(earlier.to_string()), "round {round}");
+        }
+        let key = format!("key{round}");
+        assert!(connection.put(&key, &round.to_string()).expect("an answer").is_done());
+        kill(server);
+    }
+}
+
 /// Nothing is synced before the stop, and it syncs everything: this is seen on the file system that
 /// forgets, too.
 #[test]

@@ -91,3 +91,36 @@ fn a_store_survives_a_power_cut_while_it_is_made() {
         }
     }
 }
+
+/// Nor does one while it starts with something in its journal lose that.
+#[test]
+fn a_start_survives_a_power_cut() {
+    let mut rng = Rng::with_seed(setting("CRASH_SEED", 2));
+    for (directories, crash) in
+        DIRECTORIES.iter().flat_map(|directories| CRASHES.map(|crash| (*directories, crash)))
+    {
+        let disk = Forgetful::new(Options { directories, ..Options::default() });
+        let point = MountPoint::new();
+        for round in 0..setting("CRASH_ROUNDS", 4) {
+            let Some(mount) = disk.mount_or_skip(&point) else { return };
+            let mut child = on(point.path()).begin();
+            std::thread::sleep(Duration::from_micros(rng.u64(..60_000)));
+            disk.crash(crash, round);
+            child.kill().expect("it is there");
+            child.wait().expect("it has ended");
+            drop(mount);
+            let mount = disk.mount(point.path()).expect("it was mounted before");
+            let server = on(point.path()).start();
+            let mut connection = connect(&server);
+            for earlier in 0..round {
+                let found = connection.find(&format!("key{earlier}")).map(|(value, _)| value);
+                assert_eq!(found, Some(earlier.to_string()), "{directories:?}, {crash:?}, {round}");
+            }
+            let key = format!("key{round}");
+            assert!(connection.put(&key, &round.to_string()).expect("an answer").is_done());
+            kill(server);
+            drop(mount);
+            disk.crash(crash, round);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! next start has all of it.
 
 use rustix::process::Signal;
+use tests::Finished;
 use tests::forgetful::{Crash, Fault, Forgetful, MountPoint, Options, Times};
 
 use crate::connection::Connection;
@@ -43,7 +44,10 @@ fn after_an_error_nothing_is_acknowledged_before_a_restart() {
         let Some(mount) = disk.mount_or_skip(&point) else { return };
         let server = on(point.path()).start();
         let mut connection = connect(&server);
-        assert!(connection.put("kept", "1").expect("an answer").is_done());
+        // The second is taken when the journal has been filled, where an error has no consequence.
+        for _ in 0..2 {
+            assert!(connection.put("kept", "1").expect("an answer").is_done());
+        }
         disk.fail(fault, times);
         let answer = connection.put("refused", "0").expect("an answer");
         assert_eq!(answer.status, 503, "{fault:?}: {answer:?}");
@@ -89,4 +93,24 @@ fn an_error_among_writers_takes_nothing_back() {
         let server = on(point.path()).start();
         model.check(&mut connect(&server), &told, &seen);
     }
+}
+
+#[test]
+fn a_start_that_cannot_sync_is_refused() {
+    let (disk, point) = (Forgetful::new(Options::default()), MountPoint::new());
+    let Some(_mount) = disk.mount_or_skip(&point) else { return };
+    let server = on(point.path()).start();
+    assert!(connect(&server).put("kept", "1").expect("an answer").is_done());
+    kill(server);
+    disk.fail(Fault::Sync, Times::Always);
+    let Finished { code, stderr, .. } = on(point.path()).run();
+    assert_eq!(code, Some(1), "{stderr}");
+    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    // glibc's words, and musl's.
+    let reasons = ["v1: input/output error", "v1: i/o error"];
+    let is_said = |error: &str| reasons.iter().any(|reason| error.contains(reason));
+    assert!(errors.len() == 1 && is_said(errors[0]), "{stderr}");
+    disk.heal();
+    let server = on(point.path()).start();
+    assert_eq!(connect(&server).find("kept").map(|(value, _)| value).as_deref(), Some("1"));
 }

@@ -230,3 +230,17 @@ fn a_mount_always_ends() {
     assert!(!mounts.contains(path.to_str().expect("ASCII")), "{mounts}");
     open.write_all(b"x").expect_err("the disk has gone");
 }
+
+#[test]
+fn holes_are_found() {
+    let Some(rig) = Rig::new(Options::default()) else { return };
+    let file = File::create(rig.path("a")).unwrap();
+    file.write_all_at(&[1; 5000], 0).unwrap();
+    file.set_len(100_000).unwrap();
+    file.write_all_at(&[1], 20_000).unwrap();
+    let hole = |from| rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(from));
+    assert_eq!([hole(0), hole(5000), hole(8192), hole(20_000)], [8192, 8192, 8192, 20_480].map(Ok));
+    assert_eq!([hole(99_999), hole(100_000)], [Ok(99_999), Err(rustix::io::Errno::NXIO)]);
+    file.set_len(20_001).unwrap();
+    assert_eq!(hole(20_000), Ok(20_001));
+}

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::journal;
 use super::record::{STATE_KEY, State};
 use crate::store::Version;
 
@@ -65,7 +66,8 @@ struct Batch {
 pub(super) fn audit(directory: &Path, keep_to: Option<Version>) -> Result<Audit, AuditError> {
     let mut audit = Audit::default();
     let mut sequence = None;
-    for path in journals(directory)? {
+    let listed = journal::numbered(directory);
+    for (_, path) in listed.map_err(|error| AuditError::Io(directory.to_owned(), error))? {
         let failed = |error| AuditError::Io(path.clone(), error);
         let mut journal = Journal::open(&path).map_err(failed)?;
         while let Some(batch) = journal.batch(sequence).map_err(failed)? {
@@ -83,6 +85,9 @@ pub(super) fn audit(directory: &Path, keep_to: Option<Version>) -> Result<Audit,
         }
         let at = journal.at;
         let Some((rest, end)) = journal.rest().map_err(failed)? else { continue };
+        if is_mark(rest, audit.latest) {
+            continue;
+        }
         let was_synced =
             |later: &Batch| later.state.is_none_or(|later| Some(later.synced) > audit.latest);
         if keep_to.is_none() && later_batches(rest).any(|later| was_synced(&later)) {
@@ -94,21 +99,6 @@ pub(super) fn audit(directory: &Path, keep_to: Option<Version>) -> Result<Audit,
         cut(path, *at).map_err(|error| AuditError::Io(path.clone(), error))?;
     }
     Ok(audit)
-}
-
-fn journals(directory: &Path) -> Result<Vec<PathBuf>, AuditError> {
-    let failed = |error| AuditError::Io(directory.to_owned(), error);
-    let mut numbered = Vec::new();
-    for file in directory.read_dir().map_err(failed)? {
-        let path = file.map_err(failed)?.path();
-        let is_journal = path.extension().is_some_and(|extension| extension == "jnl");
-        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-        if let Some(number) = number.filter(|_| is_journal) {
-            numbered.push((number, path));
-        }
-    }
-    numbered.sort();
-    Ok(numbered.into_iter().map(|(_, path)| path).collect())
 }
 
 fn cut(path: &Path, at: u64) -> io::Result<()> {
@@ -176,6 +166,18 @@ impl Journal {
         self.is_whole = count == 0;
         Ok(())
     }
+}
+
+/// Whether this is nothing but a mark that fjall was to begin another journal (see `Tree::begin_journal`): a
+/// batch behind zeros that says again what the last one has said.
+fn is_mark(rest: &[u8], latest: Option<Version>) -> bool {
+    let begin = rest.iter().position(|byte| *byte != 0).unwrap_or(rest.len());
+    batch(&rest[begin..]).is_ok_and(|batch| {
+        let version = batch.state.map(|state| state.version);
+        begin + batch.length == rest.len()
+            && version.is_some()
+            && latest.is_none_or(|latest| version == Some(latest))
+    })
 }
 
 /// The whole batches behind a place that cannot be read.

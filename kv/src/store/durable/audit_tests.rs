@@ -161,3 +161,32 @@ fn the_end_of_a_journal_is_whole_when_another_one_follows() {
     let expected = Expected::Kept(2, Some((begins[2] as u64, (cut.len() - begins[2]) as u64)));
     sample.check(&[cut.to_vec(), vec![0; 1000]], None, expected);
 }
+
+/// What a start writes to have another journal begun, and a kill leaves there.
+#[test]
+fn a_mark_at_the_end_is_nothing_that_was_lost() {
+    let sample = Sample::new();
+    let Sample { journal, begins, .. } = &sample;
+    let (first, last) = (&journal[..begins[3]], &journal[begins[2]..begins[3]]);
+    let gap = vec![0; 3 << 20];
+    let marked = [first, &gap, last].concat();
+    sample.check(&[marked.clone()], None, Expected::Kept(3, None));
+    sample.check(&[marked.clone()], Some(3), Expected::Kept(3, None));
+    sample.check(&[marked, journal[begins[3]..].to_vec()], None, Expected::Kept(6, None));
+    // Before the first group of a journal.
+    let only = [&gap, last].concat();
+    sample.check(&[only.clone()], None, Expected::Kept(0, None));
+    sample.check(&[first.to_vec(), only], None, Expected::Kept(3, None));
+    // One that came to the disk in part.
+    let torn = [first, &gap, &last[..last.len() - 1]].concat();
+    let bytes = torn.len() - begins[3];
+    let cut_off = Expected::Kept(3, Some((begins[3] as u64, bytes as u64)));
+    sample.check(&[torn], None, cut_off);
+    // The groups before it are not all there.
+    let without = [&journal[..begins[2]], &gap, last].concat();
+    let bytes = without.len() - begins[2];
+    let cut_off = Expected::Kept(2, Some((begins[2] as u64, bytes as u64)));
+    sample.check(&[without.clone()], None, cut_off);
+    let expected = Expected::Damaged(0, begins[2] as u64);
+    sample.check(&[without, journal[begins[3]..].to_vec()], None, expected);
+}

@@ -15,8 +15,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::answers::{Answerer, Pending, StepAnswer};
 use super::audit::audit;
-use super::directory::Directory;
-use super::group::{Group, Room};
+use super::directory::{Directory, Room};
+use super::group::Group;
 use super::tree::{OpenError, Tree, View, disk_error};
 use super::{Fsync, Shared};
 use crate::store::keeper::Tended;
@@ -30,9 +30,6 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 const GATHERING_MAX: Duration = Duration::from_micros(200);
 /// Between two looks at the disk's room and at the background work.
 const TICK: Duration = Duration::from_secs(1);
-/// Room that is left on the disk, for merging tables: this many bytes, or on a small disk a part.
-const RESERVE_BYTES: u64 = 32 << 20;
-const RESERVE_PART: u64 = 16;
 /// How long readers may keep a store from being opened anew.
 const READERS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the store is opened anew though its disk has room.
@@ -171,7 +168,7 @@ impl Committer {
             refuse(first, &self.refusal());
             return false;
         };
-        let room = self.room();
+        let room = self.directory.room();
         self.note_room(room);
         let waiting = GROUP_STEPS_MAX.min(1 + self.jobs.len());
         let mut group = Group::new(&view, &shared.cache, shared.now_ms(), room, waiting);
@@ -192,6 +189,9 @@ impl Committer {
         let (count, is_kept) = (pending.len(), outcome.is_ok());
         let answered = self.answerer.answer(pending, outcome, !self.jobs.is_empty());
         self.expected = if answered { count } else { 0 };
+        if let Some(tree) = &mut self.tree {
+            tree.fill_journal(room);
+        }
         if is_kept && shared.waiters.len() > 0 {
             for key in group.keys() {
                 shared.wake(&key);
@@ -232,7 +232,7 @@ impl Committer {
             Health::Suspended => return Err(Refused::DiskFull),
             Health::ReadOnly(_) => return Err(self.refusal()),
         }
-        let Some(tree) = &self.tree else { return Err(self.refusal()) };
+        let Some(tree) = &mut self.tree else { return Err(self.refusal()) };
         let (changes, state) = group.changes(self.synced);
         if let Err(error) = tree.write(changes) {
             return Err(self.write_failed(&error));
@@ -321,20 +321,10 @@ impl Committer {
         if self.health == Health::Suspended {
             self.resume();
         }
-        self.note_room(self.room());
+        self.note_room(self.directory.room());
         if let Some(tree) = &self.tree {
             self.shared.counters.note(tree.statistics());
         }
-    }
-
-    fn room(&self) -> Room {
-        let Ok(disk) = rustix::fs::statvfs(self.directory.path()) else {
-            // Whoever cannot say is found out by writing.
-            return Room { bytes: u64::MAX, for_removals: u64::MAX };
-        };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let reserve = RESERVE_BYTES.min(disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART);
-        Room { bytes: free.saturating_sub(reserve), for_removals: free.min(reserve) / 2 }
     }
 
     fn note_room(&mut self, room: Room) {
@@ -358,7 +348,7 @@ impl Committer {
 
     /// Opens the tree anew if the disk has room, without what was refused.
     fn resume(&mut self) {
-        if self.room().bytes == 0 {
+        if self.directory.room().bytes == 0 {
             self.resumes = 0;
             return;
         }

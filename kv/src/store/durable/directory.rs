@@ -19,11 +19,24 @@ const LOCK: &str = "lock";
 /// What a file system keeps in its root.
 const NOT_OURS: &[&str] = &["lost+found"];
 
+/// Room that is left on the disk, for merging tables: this many bytes, or on a small disk a part.
+const RESERVE_BYTES: u64 = 32 << 20;
+const RESERVE_PART: u64 = 16;
+
 /// A directory that nobody else uses for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
     _lock: File,
+}
+
+/// How much may be written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Bytes for values.
+    pub(super) bytes: u64,
+    /// Bytes more for removals, which make room in the end.
+    pub(super) for_removals: u64,
 }
 
 /// Why a directory cannot hold the data.
@@ -61,14 +74,20 @@ impl Directory {
         }
     }
 
-    /// The directory as it was given.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where the data is.
     pub(super) fn data(&self) -> PathBuf {
         self.path.join(FORMAT)
+    }
+
+    /// How much may be written to the disk now.
+    pub(super) fn room(&self) -> Room {
+        let Ok(disk) = rustix::fs::statvfs(&self.path) else {
+            // Whoever cannot say is found out by writing.
+            return Room { bytes: u64::MAX, for_removals: u64::MAX };
+        };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let reserve = RESERVE_BYTES.min(disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART);
+        Room { bytes: free.saturating_sub(reserve), for_removals: free.min(reserve) / 2 }
     }
 
     /// Has the data made by `make`, which gets a folder that does not exist, if there is none yet.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::cache::Cache;
+use super::directory::Room;
 use super::record::{self, STATE_KEY, State};
 use super::tree::{Changes, View};
 use crate::key::Key;
@@ -30,15 +31,6 @@ pub(super) struct Group<'a> {
     /// Entries that were removed after their time.
     pub(super) expired: u64,
     room: Room,
-}
-
-/// How much may be written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
-    /// Bytes for values.
-    pub(super) bytes: u64,
-    /// Bytes more for removals, which make room in the end.
-    pub(super) for_removals: u64,
 }
 
 struct Touched {

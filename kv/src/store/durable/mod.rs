@@ -12,6 +12,7 @@ mod commit;
 mod counters;
 mod directory;
 mod group;
+mod journal;
 mod manifest;
 mod record;
 mod tree;

@@ -4,9 +4,12 @@
 //! one when a group of writes is as safe as was promised.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::text::{escaped, io_error};
 use fjall::compaction::Leveled;
@@ -14,7 +17,8 @@ use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use super::audit::{Audit, AuditError, Cut, audit};
-use super::directory::{Directory, DirectoryError};
+use super::directory::{Directory, DirectoryError, Room};
+use super::journal::Journal;
 use super::manifest::{self, ManifestError};
 use super::record::{self, STATE_KEY, State};
 use crate::key::Key;
@@ -29,6 +33,16 @@ const MEMTABLE_BYTES: u64 = 2 << 20;
 const TABLE_BYTES: u64 = 16 << 20;
 /// Bytes of journals that are kept, the least that fjall takes.
 const JOURNALS_BYTES_MAX: u64 = 64 << 20;
+/// From this length on fjall begins another one.
+const JOURNAL_BYTES: u64 = 64_000_001;
+/// How long that may take.
+const NEW_JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Where a disk has less room, the last journal goes on, for a table would be written too.
+const NEW_JOURNAL_ROOM: u64 = 16 << 20;
+/// Where a disk has less room, it is not filled with zeros.
+const FILL_ROOM: u64 = 64 << 20;
+/// Bytes of a record in the journal beside its key and its value.
+const RECORD_BYTES: u64 = 21;
 /// One thread writes tables, one merges them.
 const THREADS: usize = 2;
 /// Open tables.
@@ -38,6 +52,9 @@ const FILES_MAX: usize = 64;
 pub(super) struct Tree {
     database: Database,
     keyspace: Keyspace,
+    journal: Journal,
+    /// Bytes that have been written to it since it was last filled.
+    written: u64,
 }
 
 /// The tree as it was at one moment.
@@ -79,31 +96,75 @@ impl Tree {
         manifest::check(&path)?;
         let Audit { cut, .. } = audit(&path, keep_to)?;
         let opened = open(&path, cache_bytes).map_err(|error| OpenError::of(&path, &error));
-        let viewed = opened.and_then(|tree| {
+        let viewed = |tree: Tree| {
             let view = tree.view();
             let failed = |refused: Refused| OpenError::Tree(path.clone(), refused.to_string());
             view.map(|view| (tree, view)).map_err(failed)
-        });
-        match viewed {
-            Ok((tree, view)) => Ok((tree, view, cut)),
-            Err(error) => {
-                // fjall does not say which file it is.
-                manifest::damaged_table(&path)?;
-                Err(error)
-            }
+        };
+        let (mut tree, view) = opened.and_then(viewed).or_else(|error| {
+            // fjall does not say which file it is.
+            manifest::damaged_table(&path)?;
+            Err(error)
+        })?;
+        if directory.room().bytes < NEW_JOURNAL_ROOM {
+            return Ok((tree, view, cut));
         }
+        let state = view.state;
+        drop(view);
+        let failed = |error| OpenError::of(&path, &error);
+        tree.sync().map_err(failed)?;
+        if let Err(error) = tree.begin_journal(state) {
+            log::debug!("{}: the last journal goes on: {error}", path.display());
+            drop(tree);
+            audit(&path, keep_to)?;
+            tree = open(&path, cache_bytes).map_err(failed)?;
+        }
+        let (tree, view) = viewed(tree)?;
+        Ok((tree, view, cut))
+    }
+
+    /// Has fjall begin another journal, when all is synced. One that was there when it was opened
+    /// would be appended to: each sync would change the file's length, and could not be cheap.
+    ///
+    /// fjall goes on to the next journal when a memtable is full and a journal has reached its
+    /// length. So the length is set, the state is written once more behind it, where nobody misses
+    /// it, and the memtable said to be full. After an error nothing may be written any more: it
+    /// would be behind that gap.
+    fn begin_journal(&mut self, state: State) -> Result<(), fjall::Error> {
+        File::options().write(true).open(self.journal.path())?.set_len(JOURNAL_BYTES)?;
+        let state = State { synced: state.version, ..state };
+        let mut mark = Changes::default();
+        mark.store(STATE_KEY, &state.encode());
+        self.write(mark)?;
+        self.keyspace.rotate_memtable()?;
+        let deadline = Instant::now() + NEW_JOURNAL_TIMEOUT;
+        while !self.journal.follow() {
+            if Instant::now() > deadline {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Writes a group, so far that a crash of this process does not lose it.
-    pub(super) fn write(&self, changes: Changes) -> Result<(), fjall::Error> {
+    pub(super) fn write(&mut self, changes: Changes) -> Result<(), fjall::Error> {
         let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
-        for (key, value) in changes.0 {
+        for (key, value) in changes.records {
             match value {
                 Some(value) => batch.insert(&self.keyspace, key, value),
                 None => batch.remove(&self.keyspace, key),
             }
         }
+        self.written += changes.bytes;
         batch.commit()
+    }
+
+    /// Fills the journal for the next groups, where the disk has enough room.
+    pub(super) fn fill_journal(&mut self, room: Room) {
+        if room.bytes >= FILL_ROOM {
+            self.journal.wrote(std::mem::take(&mut self.written));
+        }
     }
 
     /// Has the disk keep all that was written. After an error nobody knows what it keeps.
@@ -149,19 +210,25 @@ pub struct Statistics {
 
 /// What a group of writes changes: records to store, and to remove.
 #[derive(Default)]
-pub(super) struct Changes(Vec<(fjall::Slice, Option<fjall::Slice>)>);
+pub(super) struct Changes {
+    records: Vec<(fjall::Slice, Option<fjall::Slice>)>,
+    /// What they take in the journal, more or less.
+    bytes: u64,
+}
 
 impl Changes {
     pub(super) fn with_capacity(records: usize) -> Self {
-        Changes(Vec::with_capacity(records))
+        Changes { records: Vec::with_capacity(records), bytes: 0 }
     }
 
     pub(super) fn store(&mut self, key: &[u8], value: &[u8]) {
-        self.0.push((key.into(), Some(value.into())));
+        self.bytes += RECORD_BYTES + (key.len() + value.len()) as u64;
+        self.records.push((key.into(), Some(value.into())));
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) {
-        self.0.push((key.into(), None));
+        self.bytes += RECORD_BYTES + key.len() as u64;
+        self.records.push((key.into(), None));
     }
 }
 
@@ -203,7 +270,7 @@ impl View {
 /// Makes an empty tree.
 fn create(path: &std::path::Path, cache_bytes: u64) -> Result<(), OpenError> {
     let failed = |error| OpenError::of(path, &error);
-    let tree = open(path, cache_bytes).map_err(failed)?;
+    let mut tree = open(path, cache_bytes).map_err(failed)?;
     let version = Version::of_the_clock();
     let mut changes = Changes::default();
     changes.store(STATE_KEY, &State { version, synced: version, keys: 0 }.encode());
@@ -228,7 +295,7 @@ fn open(path: &std::path::Path, cache_bytes: u64) -> Result<Tree, fjall::Error> 
             .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
     };
     let keyspace = database.keyspace(KEYSPACE, options)?;
-    Ok(Tree { database, keyspace })
+    Ok(Tree { database, keyspace, journal: Journal::last(path)?, written: 0 })
 }
 
 /// What a client is told of an error while reading.

@@ -1,0 +1,196 @@
+//! The journal that is being written, filled with zeros ahead of what is written.
+//!
+//! fjall gives a journal its length when it makes it, but no blocks. A sync of bytes that have none
+//! yet has the file system give out blocks and commit that too, which takes as long again as the
+//! data. So the blocks are written ahead of time, many at once: what `wal_init_zero` does to the
+//! write-ahead log of `PostgreSQL`.
+//!
+//! Invariant: only zeros that nobody has written are overwritten with zeros, and only by the one
+//! thread that writes to the journal, between two writes. What a reader finds is the same with
+//! and without.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::SeekFrom;
+
+/// Bytes that are filled at once. The next sync writes them too, and has to stay short.
+const CHUNK_BYTES: u64 = 1 << 20;
+/// More is filled when so many are left.
+const LEFT_MIN: u64 = CHUNK_BYTES / 4;
+/// Bytes that are read and written at once.
+const PAGE_BYTES: usize = 64 << 10;
+
+/// The last journal of a directory.
+pub(super) struct Journal {
+    directory: PathBuf,
+    number: u64,
+    /// Opened when it is first filled.
+    file: Option<File>,
+    /// Filled bytes that are likely to be unused.
+    left: u64,
+}
+
+impl Journal {
+    /// The last journal in the directory; the first one if there is none yet.
+    pub(super) fn last(directory: &Path) -> io::Result<Self> {
+        let number = numbered(directory)?.pop().map_or(0, |(number, _)| number);
+        Ok(Journal { directory: directory.to_owned(), number, file: None, left: 0 })
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.join(format!("{}.jnl", self.number))
+    }
+
+    /// Goes on to the next journal; says whether there is one.
+    pub(super) fn follow(&mut self) -> bool {
+        let next = self.number + 1;
+        let exists = self.directory.join(format!("{next}.jnl")).exists();
+        if exists {
+            (self.number, self.file, self.left) = (next, None, 0);
+        }
+        exists
+    }
+
+    /// Some bytes have been written: makes sure that the next ones are filled. Where that does not
+    /// work a sync takes longer, and that is all.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        while self.follow() {}
+        self.left = self.left.saturating_sub(bytes);
+        if self.left >= LEFT_MIN {
+            return;
+        }
+        self.left = match self.fill() {
+            Ok(Some(filled)) => self.left + filled,
+            Ok(None) => u64::MAX,
+            Err(error) => {
+                log::debug!("{} is not filled any more: {error}", self.path().display());
+                u64::MAX
+            }
+        };
+    }
+
+    /// Fills a chunk, and says how many bytes that were; nothing when no more can be filled.
+    fn fill(&mut self) -> io::Result<Option<u64>> {
+        if self.file.is_none() {
+            self.file = Some(File::options().read(true).write(true).open(self.path())?);
+        }
+        let Some(file) = &self.file else { return Ok(None) };
+        let length = file.metadata()?.len();
+        if length == 0 {
+            // It is being made.
+            return Ok(Some(0));
+        }
+        let from = rustix::fs::seek(file, SeekFrom::Hole(0))?;
+        let to = length.min(from.saturating_add(CHUNK_BYTES));
+        let mut page = vec![0; PAGE_BYTES];
+        let mut at = from;
+        while at < to {
+            let count = usize::try_from(to - at).map_or(PAGE_BYTES, |left| left.min(PAGE_BYTES));
+            let page = &mut page[..count];
+            // Whatever a file system calls a hole: what is written here must not get lost.
+            file.read_exact_at(page, at)?;
+            if page.iter().any(|byte| *byte != 0) {
+                return Err(io::Error::other(format!("byte {at} is in no hole")));
+            }
+            file.write_all_at(page, at)?;
+            at += count as u64;
+        }
+        Ok((from < to).then_some(to - from))
+    }
+}
+
+/// The journals in a directory, in their order.
+pub(super) fn numbered(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut journals = Vec::new();
+    for file in fs::read_dir(directory)? {
+        let path = file?.path();
+        let is_journal = path.extension().is_some_and(|extension| extension == "jnl");
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        if let Some(number) = number.filter(|_| is_journal) {
+            journals.push((number, path));
+        }
+    }
+    journals.sort();
+    Ok(journals)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// What `st_blocks` counts in.
+    const BLOCK_BYTES: u64 = 512;
+
+    /// A journal with some bytes, and a length as fjall gives it.
+    fn directory(bytes: &[u8], length: u64) -> TempDir {
+        let directory = TempDir::new().unwrap();
+        let journal = File::create(directory.path().join("7.jnl")).unwrap();
+        journal.write_all_at(bytes, 0).unwrap();
+        journal.set_len(length).unwrap();
+        directory
+    }
+
+    fn allocated(directory: &TempDir, name: &str) -> u64 {
+        fs::metadata(directory.path().join(name)).unwrap().blocks() * BLOCK_BYTES
+    }
+
+    #[test]
+    fn what_is_written_stays_and_what_follows_has_blocks() {
+        let bytes = [3; 5000];
+        let directory = directory(&bytes, 8 * CHUNK_BYTES);
+        let path = directory.path().join("7.jnl");
+        let before = fs::read(&path).unwrap();
+        let mut journal = Journal::last(directory.path()).unwrap();
+        journal.wrote(bytes.len() as u64);
+        assert!(allocated(&directory, "7.jnl") > CHUNK_BYTES);
+        // Enough is left.
+        journal.wrote(1000);
+        assert!(allocated(&directory, "7.jnl") < CHUNK_BYTES + CHUNK_BYTES / 2);
+        for _ in 0..20 {
+            journal.wrote(CHUNK_BYTES);
+        }
+        assert!(allocated(&directory, "7.jnl") >= 8 * CHUNK_BYTES);
+        assert!(fs::read(&path).unwrap() == before);
+    }
+
+    #[test]
+    fn a_journal_that_is_appended_to_is_left_alone() {
+        let directory = directory(&[3; 5000], 5000);
+        let mut journal = Journal::last(directory.path()).unwrap();
+        for _ in 0..3 {
+            journal.wrote(CHUNK_BYTES);
+        }
+        assert_eq!(fs::metadata(journal.path()).unwrap().len(), 5000);
+    }
+
+    #[test]
+    fn the_next_journal_is_followed() {
+        let directory = directory(&[3; 5000], 5000);
+        let mut journal = Journal::last(directory.path()).unwrap();
+        journal.wrote(5000);
+        assert!(!journal.follow());
+        // It has no length yet.
+        let next = File::create(directory.path().join("8.jnl")).unwrap();
+        journal.wrote(5000);
+        next.set_len(4 * CHUNK_BYTES).unwrap();
+        assert_eq!(allocated(&directory, "8.jnl"), 0);
+        journal.wrote(5000);
+        assert!(allocated(&directory, "8.jnl") >= CHUNK_BYTES);
+    }
+
+    #[test]
+    fn a_journal_that_is_gone_is_no_error() {
+        let directory = directory(&[3; 5000], CHUNK_BYTES);
+        let mut journal = Journal::last(directory.path()).unwrap();
+        fs::remove_file(journal.path()).unwrap();
+        journal.wrote(5000);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}
