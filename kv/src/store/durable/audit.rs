@@ -168,15 +168,16 @@ impl Journal {
     }
 }
 
-/// Whether this is nothing but a mark that fjall was to begin another journal (see `Tree::begin_journal`): a
-/// batch behind zeros that says again what the last one has said.
+/// Whether this is nothing but a mark that fjall was to begin another journal (see
+/// `Tree::begin_journal`): a batch behind zeros that says again what the last one has said, and
+/// that all of it was synced, as no group says of itself.
 fn is_mark(rest: &[u8], latest: Option<Version>) -> bool {
     let begin = rest.iter().position(|byte| *byte != 0).unwrap_or(rest.len());
     batch(&rest[begin..]).is_ok_and(|batch| {
-        let version = batch.state.map(|state| state.version);
-        begin + batch.length == rest.len()
-            && version.is_some()
-            && latest.is_none_or(|latest| version == Some(latest))
+        let is_of = |state: State| {
+            state.synced == state.version && latest.is_none_or(|latest| state.version == latest)
+        };
+        begin + batch.length == rest.len() && batch.state.is_some_and(is_of)
     })
 }
 

@@ -8,9 +8,9 @@
 )]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tempfile::TempDir;
 
 use super::audit::{AuditError, Cut, audit};
@@ -27,31 +27,57 @@ struct Sample {
     begins: Vec<usize>,
 }
 
+/// What fjall writes to an empty directory's journal, without the zeros behind it.
+fn written(directory: &Path, write: impl FnOnce(&Database, &Keyspace)) -> Vec<u8> {
+    {
+        let database = Database::builder(directory).worker_threads(1).open().unwrap();
+        let keyspace = database.keyspace("kv", KeyspaceCreateOptions::default).unwrap();
+        write(&database, &keyspace);
+    }
+    let mut journal = fs::read(directory.join("0.jnl")).unwrap();
+    let length = journal.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    journal.truncate(length);
+    journal
+}
+
+/// The groups with the versions 1 to `count`.
+fn groups(database: &Database, keyspace: &Keyspace, count: u64) {
+    for version in 1..=count {
+        let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(keyspace, format!("key {version}"), "value ".repeat(100));
+        batch.insert(keyspace, STATE_KEY, state(version, version - 1));
+        batch.commit().unwrap();
+    }
+}
+
+fn state(version: u64, synced: u64) -> [u8; 25] {
+    State { version: Version(version), synced: Version(synced), keys: version }.encode()
+}
+
+/// Where each batch ends.
+fn ends(journal: &[u8]) -> impl Iterator<Item = usize> {
+    memchr::memmem::find_iter(journal, b"FJL\x03").map(|at| at + 4)
+}
+
+/// What a start writes behind so many groups.
+fn mark(version: u64) -> Vec<u8> {
+    let mut journal = written(TempDir::new().unwrap().path(), |database, keyspace| {
+        groups(database, keyspace, version);
+        let mut batch = database.batch();
+        batch.insert(keyspace, STATE_KEY, state(version, version));
+        batch.commit().unwrap();
+    });
+    let begins: Vec<usize> = ends(&journal).collect();
+    journal.split_off(begins[begins.len() - 2])
+}
+
 impl Sample {
     fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        let path = directory.path().join("0.jnl");
-        {
-            let database = Database::builder(directory.path()).worker_threads(1).open().unwrap();
-            let options = KeyspaceCreateOptions::default;
-            let keyspace = database.keyspace("kv", options).unwrap();
-            for version in 1..=GROUPS {
-                let state = State {
-                    version: Version(version),
-                    synced: Version(version - 1),
-                    keys: version,
-                };
-                let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
-                batch.insert(&keyspace, format!("key {version}"), "value ".repeat(100));
-                batch.insert(&keyspace, STATE_KEY, state.encode());
-                batch.commit().unwrap();
-            }
-        }
-        let mut journal = fs::read(path).unwrap();
-        let length = journal.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-        journal.truncate(length);
-        let ends = memchr::memmem::find_iter(&journal, b"FJL\x03").map(|at| at + 4);
-        let begins: Vec<usize> = std::iter::once(0).chain(ends).collect();
+        let journal = written(directory.path(), |database, keyspace| {
+            groups(database, keyspace, GROUPS);
+        });
+        let begins: Vec<usize> = std::iter::once(0).chain(ends(&journal)).collect();
         assert_eq!(begins.len() as u64, GROUPS + 1);
         Sample { directory, journal, begins }
     }
@@ -167,26 +193,32 @@ fn the_end_of_a_journal_is_whole_when_another_one_follows() {
 fn a_mark_at_the_end_is_nothing_that_was_lost() {
     let sample = Sample::new();
     let Sample { journal, begins, .. } = &sample;
-    let (first, last) = (&journal[..begins[3]], &journal[begins[2]..begins[3]]);
+    let (first, mark) = (&journal[..begins[3]], mark(3));
     let gap = vec![0; 3 << 20];
-    let marked = [first, &gap, last].concat();
+    let marked = [first, &gap, &mark].concat();
     sample.check(&[marked.clone()], None, Expected::Kept(3, None));
     sample.check(&[marked.clone()], Some(3), Expected::Kept(3, None));
     sample.check(&[marked, journal[begins[3]..].to_vec()], None, Expected::Kept(6, None));
     // Before the first group of a journal.
-    let only = [&gap, last].concat();
+    let only = [gap.as_slice(), &mark].concat();
     sample.check(&[only.clone()], None, Expected::Kept(0, None));
     sample.check(&[first.to_vec(), only], None, Expected::Kept(3, None));
     // One that came to the disk in part.
-    let torn = [first, &gap, &last[..last.len() - 1]].concat();
+    let torn = [first, &gap, &mark[..mark.len() - 1]].concat();
     let bytes = torn.len() - begins[3];
     let cut_off = Expected::Kept(3, Some((begins[3] as u64, bytes as u64)));
     sample.check(&[torn], None, cut_off);
-    // The groups before it are not all there.
-    let without = [&journal[..begins[2]], &gap, last].concat();
-    let bytes = without.len() - begins[2];
-    let cut_off = Expected::Kept(2, Some((begins[2] as u64, bytes as u64)));
-    sample.check(&[without.clone()], None, cut_off);
-    let expected = Expected::Damaged(0, begins[2] as u64);
-    sample.check(&[without, journal[begins[3]..].to_vec()], None, expected);
+    // The groups before it were on the disk, and are not all there.
+    let without = [&journal[..begins[2]], &gap, &mark].concat();
+    sample.check(&[without], None, Expected::Damaged(0, begins[2] as u64));
+    let none = [&vec![0; begins[3]], &journal[begins[3]..begins[4]]].concat();
+    sample.check(&[none], None, Expected::Damaged(0, 0));
+    // Where the journal is long already, there is no gap.
+    let behind = [first, &mark].concat();
+    sample.check(&[behind.clone()], None, Expected::Kept(3, None));
+    sample.check(&[behind, journal[begins[4]..].to_vec()], None, Expected::Kept(6, None));
+    // A group that comes a second time is none.
+    let twice = [first, &gap, &journal[begins[2]..begins[3]]].concat();
+    let bytes = twice.len() - begins[3];
+    sample.check(&[twice], None, Expected::Kept(3, Some((begins[3] as u64, bytes as u64))));
 }

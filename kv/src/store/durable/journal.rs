@@ -27,8 +27,6 @@ const PAGE_BYTES: usize = 64 << 10;
 pub(super) struct Journal {
     directory: PathBuf,
     number: u64,
-    /// Opened when it is first filled.
-    file: Option<File>,
     /// Filled bytes that are likely to be unused.
     left: u64,
 }
@@ -37,11 +35,17 @@ impl Journal {
     /// The last journal in the directory; the first one if there is none yet.
     pub(super) fn last(directory: &Path) -> io::Result<Self> {
         let number = numbered(directory)?.pop().map_or(0, |(number, _)| number);
-        Ok(Journal { directory: directory.to_owned(), number, file: None, left: 0 })
+        Ok(Journal { directory: directory.to_owned(), number, left: 0 })
     }
 
     pub(super) fn path(&self) -> PathBuf {
         self.directory.join(format!("{}.jnl", self.number))
+    }
+
+    /// Makes it as long as that, unless it is longer: what it holds may go on behind that.
+    pub(super) fn lengthen(&self, length: u64) -> io::Result<()> {
+        let file = File::options().write(true).open(self.path())?;
+        if file.metadata()?.len() < length { file.set_len(length) } else { Ok(()) }
     }
 
     /// Goes on to the next journal; says whether there is one.
@@ -49,7 +53,7 @@ impl Journal {
         let next = self.number + 1;
         let exists = self.directory.join(format!("{next}.jnl")).exists();
         if exists {
-            (self.number, self.file, self.left) = (next, None, 0);
+            (self.number, self.left) = (next, 0);
         }
         exists
     }
@@ -74,16 +78,20 @@ impl Journal {
 
     /// Fills a chunk, and says how many bytes that were; nothing when no more can be filled.
     fn fill(&mut self) -> io::Result<Option<u64>> {
-        if self.file.is_none() {
-            self.file = Some(File::options().read(true).write(true).open(self.path())?);
-        }
-        let Some(file) = &self.file else { return Ok(None) };
+        // It does not stay open: fjall removes it, and its room is to be free then.
+        let file = match File::options().read(true).write(true).open(self.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                *self = Journal::last(&self.directory)?;
+                return Ok(Some(0));
+            }
+            file => file?,
+        };
         let length = file.metadata()?.len();
         if length == 0 {
             // It is being made.
             return Ok(Some(0));
         }
-        let from = rustix::fs::seek(file, SeekFrom::Hole(0))?;
+        let from = rustix::fs::seek(&file, SeekFrom::Hole(0))?;
         let to = length.min(from.saturating_add(CHUNK_BYTES));
         let mut page = vec![0; PAGE_BYTES];
         let mut at = from;
@@ -192,5 +200,36 @@ mod tests {
         fs::remove_file(journal.path()).unwrap();
         journal.wrote(5000);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        // Two later ones have come, and one of them has gone.
+        let later = File::create(directory.path().join("9.jnl")).unwrap();
+        later.set_len(4 * CHUNK_BYTES).unwrap();
+        journal.wrote(5000);
+        journal.wrote(5000);
+        assert!(allocated(&directory, "9.jnl") >= CHUNK_BYTES);
+    }
+
+    #[test]
+    fn a_journal_that_fjall_removes_gives_its_room_back() {
+        let directory = directory(&[3; 5000], 4 * CHUNK_BYTES);
+        let mut journal = Journal::last(directory.path()).unwrap();
+        journal.wrote(5000);
+        let path = journal.path();
+        let is_open = |descriptor: io::Result<fs::DirEntry>| {
+            fs::read_link(descriptor.unwrap().path()).is_ok_and(|file| file == path)
+        };
+        assert!(!fs::read_dir("/proc/self/fd").unwrap().any(is_open));
+    }
+
+    #[test]
+    fn a_journal_is_never_cut() {
+        let bytes = [3; 5000];
+        let directory = directory(&bytes, 5000);
+        let journal = Journal::last(directory.path()).unwrap();
+        for length in [0, 100, 5000] {
+            journal.lengthen(length).unwrap();
+            assert_eq!(fs::read(journal.path()).unwrap(), bytes);
+        }
+        journal.lengthen(6000).unwrap();
+        assert_eq!(fs::metadata(journal.path()).unwrap().len(), 6000);
     }
 }

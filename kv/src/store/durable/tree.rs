@@ -4,7 +4,6 @@
 //! one when a group of writes is as safe as was promised.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +42,10 @@ const NEW_JOURNAL_ROOM: u64 = 16 << 20;
 const FILL_ROOM: u64 = 64 << 20;
 /// Bytes of a record in the journal beside its key and its value.
 const RECORD_BYTES: u64 = 21;
+/// Bytes of a batch in the journal beside its records.
+const BATCH_BYTES: u64 = 26;
+/// Where more journals wait for their tables, at a start, the last one goes on: fjall stops writers at 4.
+const JOURNALS_MAX: usize = 2;
 /// One thread writes tables, one merges them.
 const THREADS: usize = 2;
 /// Open tables.
@@ -106,7 +109,11 @@ impl Tree {
             manifest::damaged_table(&path)?;
             Err(error)
         })?;
-        if directory.room().bytes < NEW_JOURNAL_ROOM {
+        // While readers wait for a store that is opened anew, there is no time for it.
+        if keep_to.is_some()
+            || directory.room().bytes < NEW_JOURNAL_ROOM
+            || tree.database.journal_count() > JOURNALS_MAX
+        {
             return Ok((tree, view, cut));
         }
         let state = view.state;
@@ -114,9 +121,9 @@ impl Tree {
         let failed = |error| OpenError::of(&path, &error);
         tree.sync().map_err(failed)?;
         if let Err(error) = tree.begin_journal(state) {
-            log::debug!("{}: the last journal goes on: {error}", path.display());
+            log::warn!("{}: the last journal goes on: {error}", path.display());
             drop(tree);
-            audit(&path, keep_to)?;
+            audit(&path, None)?;
             tree = open(&path, cache_bytes).map_err(failed)?;
         }
         let (tree, view) = viewed(tree)?;
@@ -131,14 +138,19 @@ impl Tree {
     /// it, and the memtable said to be full. After an error nothing may be written any more: it
     /// would be behind that gap.
     fn begin_journal(&mut self, state: State) -> Result<(), fjall::Error> {
-        File::options().write(true).open(self.journal.path())?.set_len(JOURNAL_BYTES)?;
+        let journals = self.database.journal_count();
+        self.journal.lengthen(JOURNAL_BYTES)?;
         let state = State { synced: state.version, ..state };
         let mut mark = Changes::default();
         mark.store(STATE_KEY, &state.encode());
         self.write(mark)?;
         self.keyspace.rotate_memtable()?;
         let deadline = Instant::now() + NEW_JOURNAL_TIMEOUT;
-        while !self.journal.follow() {
+        // A new name in the directory is not enough: fjall may have failed behind it. It counts the
+        // old journal then, until all of it is in a table.
+        while self.database.journal_count() <= journals && self.journal.path().exists() {
+            // Says whether it has failed.
+            self.database.persist(PersistMode::Buffer)?;
             if Instant::now() > deadline {
                 return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
@@ -156,7 +168,7 @@ impl Tree {
                 None => batch.remove(&self.keyspace, key),
             }
         }
-        self.written += changes.bytes;
+        self.written += BATCH_BYTES + changes.bytes;
         batch.commit()
     }
 
