@@ -150,6 +150,20 @@ fn a_disk_that_kv_has_filled() {
     assert!(connection.find("more").is_some());
 }
 
+/// Journals are as large as the disk's room here, and one that is removed has to give its room back.
+#[test]
+fn a_disk_that_has_room_for_little_more_than_a_journal() {
+    let Some(small) = Small::new(120) else { return };
+    let (server, mut connection) = open(&small.data());
+    for number in 0..5_000 {
+        let answer = connection.put("key/0", &value(number)).expect("an answer");
+        assert!(answer.is_done(), "{number}: {answer:?}");
+    }
+    kill(server);
+    let (_server, mut connection) = open(&small.data());
+    assert!(connection.find("key/0").is_some_and(|(found, _)| found == value(4_999)));
+}
+
 #[test]
 fn a_disk_that_somebody_else_has_filled() {
     let Some(small) = Small::new(64) else { return };

@@ -1,18 +1,22 @@
 //! SIGKILL at any moment: what was acknowledged is there, whole, and nothing else is.
 
+use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tests::eventually;
 
+use crate::connection::Connection;
 use crate::model::Model;
 use crate::{connect, kill, on, setting, writers};
 
 /// Rounds, unless `CRASH_ROUNDS` says otherwise.
 const ROUNDS: u64 = 5;
+/// What a start makes of a journal that is shorter.
+const JOURNAL_BYTES: u64 = 64_000_001;
 
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
@@ -75,6 +79,52 @@ fn a_start_that_is_killed_loses_nothing() {
         assert!(connection.put(&key, &round.to_string()).expect("an answer").is_done());
         kill(server);
     }
+}
+
+/// fjall goes on to the next journal at a full memtable, so that one may be longer than a start makes
+/// it: what is at its end is not in a table yet, and is not to be cut off.
+#[test]
+fn a_start_that_is_killed_with_a_long_journal_loses_nothing() {
+    let data = TempDir::new().expect("a directory");
+    let server = on(data.path()).env("MAX_BODY", "64MiB").start();
+    let mut connection = connect(&server);
+    let tables = |connection: &mut Connection| {
+        let page = connection.ask("GET", "/metrics", &[], None).expect("an answer").body;
+        let line = page.lines().find(|line| line.starts_with("kv_tables ")).map(str::to_owned);
+        line.expect("the metric")
+    };
+    // This fills a memtable, but not the journal.
+    let before = tables(&mut connection);
+    let long = format!("\"{}\"", "x".repeat(63_500_000));
+    assert!(connection.put("long", &long).expect("an answer").is_done());
+    eventually("a table", || (tables(&mut connection) != before).then_some(()));
+    // These fill the journal, but no memtable.
+    let value = |number: u64| format!("\"{number} {}\"", "y".repeat(200_000));
+    for number in 0..4 {
+        assert!(connection.put(&format!("{number}"), &value(number)).expect("an answer").is_done());
+    }
+    kill(server);
+    let journal = fs::read(data.path().join("v1/1.jnl")).expect("the second start's");
+    let end = journal.iter().rposition(|byte| *byte != 0).expect("what was written") as u64;
+    assert!(end > JOURNAL_BYTES && !data.path().join("v1/2.jnl").exists(), "{end}");
+
+    // Once the next one is there, and before what was in this one is in a table.
+    let mut child = on(data.path()).begin();
+    let begin = Instant::now();
+    while !data.path().join("v1/2.jnl").exists() && begin.elapsed() < Duration::from_secs(60) {
+        thread::yield_now();
+    }
+    child.kill().expect("it is there");
+    child.wait().expect("it has ended");
+    assert!(data.path().join("v1/1.jnl").exists(), "it was not killed in time");
+
+    let server = on(data.path()).start();
+    let mut connection = connect(&server);
+    for number in 0..4 {
+        let found = connection.find(&format!("{number}")).map(|(found, _)| found);
+        assert!(found == Some(value(number)), "{number}");
+    }
+    assert!(connection.find("long").is_some_and(|(found, _)| found == long));
 }
 
 /// Nothing is synced before the stop, and it syncs everything: this is seen on the file system that

@@ -114,3 +114,31 @@ fn a_start_that_cannot_sync_is_refused() {
     let server = on(point.path()).start();
     assert_eq!(connect(&server).find("kept").map(|(value, _)| value).as_deref(), Some("1"));
 }
+
+/// A start has another journal begun, which is no more than a gain: where that fails the last one goes on.
+#[test]
+fn a_start_that_cannot_begin_a_journal_goes_on_with_the_last_one() {
+    for fault in [Fault::Full, Fault::Write] {
+        let (disk, point) = (Forgetful::new(Options::default()), MountPoint::new());
+        let Some(mount) = disk.mount_or_skip(&point) else { return };
+        let server = on(point.path()).start();
+        assert!(connect(&server).put("kept", "1").expect("an answer").is_done());
+        kill(server);
+        disk.fail(fault, Times::Once);
+        let server = on(point.path()).start();
+        server.log().wait_for("the last journal goes on");
+        let mut connection = connect(&server);
+        assert_eq!(connection.find("kept").map(|(value, _)| value).as_deref(), Some("1"));
+        assert!(connection.put("more", "2").expect("an answer").is_done());
+        kill(server);
+        drop(mount);
+        disk.crash(Crash::Forget, 0);
+        let _mount = disk.mount(point.path()).expect("it was mounted before");
+        let server = on(point.path()).start();
+        let mut connection = connect(&server);
+        for (key, kept) in [("kept", "1"), ("more", "2")] {
+            let found = connection.find(key).map(|(value, _)| value);
+            assert_eq!(found.as_deref(), Some(kept), "{fault:?}, {key}");
+        }
+    }
+}
