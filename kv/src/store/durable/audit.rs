@@ -101,7 +101,8 @@ pub(super) fn audit(directory: &Path, keep_to: Option<Version>) -> Result<Audit,
     Ok(audit)
 }
 
-fn cut(path: &Path, at: u64) -> io::Result<()> {
+/// Cuts off what is behind that byte, also on the disk.
+pub(super) fn cut(path: &Path, at: u64) -> io::Result<()> {
     let file: File = OpenOptions::new().write(true).open(path)?;
     file.set_len(at)?;
     file.sync_all()

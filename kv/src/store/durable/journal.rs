@@ -22,6 +22,9 @@ const CHUNK_BYTES: u64 = 1 << 20;
 const LEFT_MIN: u64 = CHUNK_BYTES / 4;
 /// Bytes that are read and written at once.
 const PAGE_BYTES: usize = 64 << 10;
+/// Where nothing can be filled, it is tried again after so many bytes: there is another journal by
+/// then.
+const RETRY_BYTES: u64 = 64 << 20;
 
 /// The last journal of a directory.
 pub(super) struct Journal {
@@ -68,10 +71,10 @@ impl Journal {
         }
         self.left = match self.fill() {
             Ok(Some(filled)) => self.left + filled,
-            Ok(None) => u64::MAX,
+            Ok(None) => RETRY_BYTES,
             Err(error) => {
-                log::debug!("{} is not filled any more: {error}", self.path().display());
-                u64::MAX
+                log::debug!("{} is not filled: {error}", self.path().display());
+                RETRY_BYTES
             }
         };
     }

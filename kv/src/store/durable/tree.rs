@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use fjall::compaction::Leveled;
 use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
-use super::audit::{Audit, AuditError, Cut, audit};
+use super::audit::{self, Audit, AuditError, Cut, audit};
 use super::directory::{Directory, DirectoryError, Room};
 use super::journal::Journal;
 use super::manifest::{self, ManifestError};
@@ -35,7 +35,7 @@ const JOURNALS_BYTES_MAX: u64 = 64 << 20;
 /// From this length on fjall begins another one.
 const JOURNAL_BYTES: u64 = 64_000_001;
 /// How long that may take.
-const NEW_JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
+const NEW_JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where a disk has less room, the last journal goes on, for a table would be written too.
 const NEW_JOURNAL_ROOM: u64 = 16 << 20;
 /// Where a disk has less room, it is not filled with zeros.
@@ -104,7 +104,7 @@ impl Tree {
             let failed = |refused: Refused| OpenError::Tree(path.clone(), refused.to_string());
             view.map(|view| (tree, view)).map_err(failed)
         };
-        let (mut tree, view) = opened.and_then(viewed).or_else(|error| {
+        let (tree, view) = opened.and_then(viewed).or_else(|error| {
             // fjall does not say which file it is.
             manifest::damaged_table(&path)?;
             Err(error)
@@ -118,16 +118,38 @@ impl Tree {
         }
         let state = view.state;
         drop(view);
-        let failed = |error| OpenError::of(&path, &error);
-        tree.sync().map_err(failed)?;
-        if let Err(error) = tree.begin_journal(state) {
-            log::warn!("{}: the last journal goes on: {error}", path.display());
-            drop(tree);
-            audit(&path, None)?;
-            tree = open(&path, cache_bytes).map_err(failed)?;
-        }
+        let tree = tree.with_new_journal(&path, cache_bytes, state)?;
         let (tree, view) = viewed(tree)?;
         Ok((tree, view, cut))
+    }
+
+    /// The same tree with another journal, or with the last one where that cannot be begun.
+    fn with_new_journal(
+        mut self,
+        path: &Path,
+        cache_bytes: u64,
+        state: State,
+    ) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::of(path, &error);
+        let journal = self.journal.path();
+        let unusable = |error| OpenError::Io(journal.clone(), error);
+        let length = journal.metadata().map_err(unusable)?.len();
+        let begun = match self.sync() {
+            Ok(()) => self.begin_journal(state),
+            // What goes on in the background has failed, and is tried again.
+            Err(error @ fjall::Error::Poisoned) => Err(error),
+            Err(error) => return Err(failed(error)),
+        };
+        let Err(error) = begun else { return Ok(self) };
+        log::warn!("{}: the last journal goes on: {error}", path.display());
+        drop(self);
+        // Nobody knows what the disk has of the mark.
+        if let Err(error) = audit::cut(&journal, length)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(unusable(error));
+        }
+        open(path, cache_bytes).map_err(failed)
     }
 
     /// Has fjall begin another journal, when all is synced. One that was there when it was opened
@@ -148,13 +170,17 @@ impl Tree {
         let deadline = Instant::now() + NEW_JOURNAL_TIMEOUT;
         // A new name in the directory is not enough: fjall may have failed behind it. It counts the
         // old journal then, until all of it is in a table.
-        while self.database.journal_count() <= journals && self.journal.path().exists() {
-            // Says whether it has failed.
-            self.database.persist(PersistMode::Buffer)?;
+        let has_begun = |tree: &Self| {
+            tree.database.journal_count() > journals
+                || matches!(tree.journal.path().try_exists(), Ok(false))
+        };
+        while !has_begun(self) {
             if Instant::now() > deadline {
                 return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
             thread::sleep(Duration::from_millis(1));
+            // Says whether fjall has failed, and waits while it is at it.
+            self.database.persist(PersistMode::Buffer)?;
         }
         Ok(())
     }
@@ -280,7 +306,7 @@ impl View {
 }
 
 /// Makes an empty tree.
-fn create(path: &std::path::Path, cache_bytes: u64) -> Result<(), OpenError> {
+fn create(path: &Path, cache_bytes: u64) -> Result<(), OpenError> {
     let failed = |error| OpenError::of(path, &error);
     let mut tree = open(path, cache_bytes).map_err(failed)?;
     let version = Version::of_the_clock();
@@ -290,7 +316,7 @@ fn create(path: &std::path::Path, cache_bytes: u64) -> Result<(), OpenError> {
     tree.database.persist(PersistMode::SyncAll).map_err(failed)
 }
 
-fn open(path: &std::path::Path, cache_bytes: u64) -> Result<Tree, fjall::Error> {
+fn open(path: &Path, cache_bytes: u64) -> Result<Tree, fjall::Error> {
     let database = Database::builder(path)
         .cache_size(cache_bytes - cache_bytes / super::CACHE_PART)
         .worker_threads(THREADS)
@@ -330,7 +356,7 @@ pub(super) fn disk_error(error: &fjall::Error) -> Option<&io::Error> {
 }
 
 impl OpenError {
-    fn of(path: &std::path::Path, error: &fjall::Error) -> Self {
+    fn of(path: &Path, error: &fjall::Error) -> Self {
         match disk_error(error) {
             Some(error) => OpenError::Io(
                 path.to_owned(),
