@@ -20,6 +20,9 @@ use rustix::fs::SeekFrom;
 const CHUNK_BYTES: u64 = 1 << 20;
 /// More is filled when so many are left.
 const LEFT_MIN: u64 = CHUNK_BYTES / 4;
+/// After so many bytes nothing is filled: beside them the blocks cost little, and zeros are written
+/// to the disk, too.
+const MANY_BYTES: u64 = 64 << 10;
 /// Bytes that are read and written at once.
 const PAGE_BYTES: usize = 64 << 10;
 /// Where nothing can be filled, it is tried again after so many bytes: there is another journal by
@@ -61,12 +64,12 @@ impl Journal {
         exists
     }
 
-    /// Some bytes have been written: makes sure that the next ones are filled. Where that does not
-    /// work a sync takes longer, and that is all.
+    /// A group of so many bytes has been written: makes sure that the next ones are filled. Where
+    /// that does not work a sync takes longer, and that is all.
     pub(super) fn wrote(&mut self, bytes: u64) {
         while self.follow() {}
         self.left = self.left.saturating_sub(bytes);
-        if self.left >= LEFT_MIN {
+        if self.left >= LEFT_MIN || bytes > MANY_BYTES {
             return;
         }
         self.left = match self.fill() {
@@ -164,8 +167,11 @@ mod tests {
         // Enough is left.
         journal.wrote(1000);
         assert!(allocated(&directory, "7.jnl") < CHUNK_BYTES + CHUNK_BYTES / 2);
-        for _ in 0..20 {
-            journal.wrote(CHUNK_BYTES);
+        // Large groups do without.
+        journal.wrote(CHUNK_BYTES);
+        assert!(allocated(&directory, "7.jnl") < CHUNK_BYTES + CHUNK_BYTES / 2);
+        for _ in 0..8 * CHUNK_BYTES / MANY_BYTES {
+            journal.wrote(MANY_BYTES);
         }
         assert!(allocated(&directory, "7.jnl") >= 8 * CHUNK_BYTES);
         assert!(fs::read(&path).unwrap() == before);
@@ -176,7 +182,7 @@ mod tests {
         let directory = directory(&[3; 5000], 5000);
         let mut journal = Journal::last(directory.path()).unwrap();
         for _ in 0..3 {
-            journal.wrote(CHUNK_BYTES);
+            journal.wrote(5000);
         }
         assert_eq!(fs::metadata(journal.path()).unwrap().len(), 5000);
     }
