@@ -10,7 +10,6 @@ The page goes to the standard output and to docs/benchmarks-durable.md.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench import ROOT, TARGET, builds, machine, say
+from load import redis_outcome
 from peers import Kv, Redis, Started
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -78,8 +78,7 @@ def redis_benchmark(port: int, connections: int, test: str, requests: int) -> tu
     command = ["redis-benchmark", "-p", str(port), "--csv", "-c", str(connections), "-t", test]
     command += ["-n", str(requests), "-r", str(WRITTEN_KEYS), "-d", "100"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    outcome = list(csv.DictReader(done.stdout.splitlines()))[-1]
-    return float(outcome["rps"]), float(outcome["p99_latency_ms"]) * 1000
+    return redis_outcome(done.stdout)
 
 
 def metrics(port: int) -> dict[str, float]:
@@ -247,7 +246,8 @@ def page(run: Run, facts: dict[str, str]) -> str:
         "",
         f"GET at 4 connections while 16 clients write: 99th percentile {run.row('p99 busy')} µs, "
         f"{run.row('p99 idle')} µs without them, a sync takes {run.row('sync')} µs; less one sync, "
-        f"{run.row('p99 ratio', '{:.1f}')} times (goal: at most 3). It is {run.row('GET busy')} GET/s then.",
+        f"{run.row('p99 ratio', '{:.1f}')} times (goal: at most 3). "
+        f"It is {run.row('GET busy')} GET/s then.",
         "",
         f"Redis, the same: {run.row('p99 busy Redis')} µs, {run.row('p99 idle Redis')} µs without "
         f"writers, at {run.row('GET busy Redis')} GET/s, for it reads nothing while it syncs.",

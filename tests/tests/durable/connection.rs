@@ -71,6 +71,15 @@ impl Connection {
         self.ask("GET", &format!("/keys/{key}?raw"), &[], None)
     }
 
+    /// What a metric without labels says.
+    #[track_caller]
+    pub(crate) fn metric(&mut self, name: &str) -> f64 {
+        let text = self.ask("GET", "/metrics", &[], None).expect("an answer").body;
+        let mut samples = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let (_, value) = samples.find(|sample| sample.0 == name).expect("it is counted");
+        value.parse().expect("a number")
+    }
+
     /// The value with its version; none when the key is not there. Anything else is a failure.
     #[track_caller]
     pub(crate) fn find(&mut self, key: &str) -> Option<(String, u64)> {

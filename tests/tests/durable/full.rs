@@ -150,7 +150,8 @@ fn a_disk_that_kv_has_filled() {
     assert!(connection.find("more").is_some());
 }
 
-/// Journals are as large as the disk's room here, and one that is removed has to give its room back.
+/// Journals are as large as the disk's room here, and one that is removed has to give its room
+/// back.
 #[test]
 fn a_disk_that_has_room_for_little_more_than_a_journal() {
     let Some(small) = Small::new(120) else { return };

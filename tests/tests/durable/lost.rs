@@ -11,12 +11,6 @@ use crate::{connect, on};
 
 const KEYS: usize = 400;
 
-fn metric(connection: &mut Connection, name: &str) -> f64 {
-    let text = connection.ask("GET", "/metrics", &[], None).expect("an answer").body;
-    let line = text.lines().find(|line| line.starts_with(name)).expect("it is counted");
-    line.rsplit(' ').next().expect("a number").parse().expect("a number")
-}
-
 /// Writes keys over two connections in turn; their versions.
 fn write(connections: &mut [Connection; 2], from: usize) -> BTreeMap<u64, String> {
     let mut told = BTreeMap::new();
@@ -76,10 +70,10 @@ fn what_is_older_than_the_interval_is_kept() {
     let mut connections = [connect(&server), connect(&server)];
     let told = write(&mut connections, 0);
     // One that begins behind the last write brings all of them to the disk.
-    let before = metric(&mut connections[0], "kv_syncs_total");
+    let before = connections[0].metric("kv_syncs_total");
     eventually("sync", || {
         connections[0].put("later", "1").expect("an answer");
-        (metric(&mut connections[0], "kv_syncs_total") >= before + 2.0).then_some(())
+        (connections[0].metric("kv_syncs_total") >= before + 2.0).then_some(())
     });
     disk.crash(Crash::Forget, 0);
     server.signal(Signal::KILL);

@@ -115,7 +115,8 @@ fn a_start_that_cannot_sync_is_refused() {
     assert_eq!(connect(&server).find("kept").map(|(value, _)| value).as_deref(), Some("1"));
 }
 
-/// A start has another journal begun, which is no more than a gain: where that fails the last one goes on.
+/// A start has another journal begun, which is no more than a gain: where that fails the last one
+/// goes on.
 #[test]
 fn a_start_that_cannot_begin_a_journal_goes_on_with_the_last_one() {
     for fault in [Fault::Full, Fault::Write] {

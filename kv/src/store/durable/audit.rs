@@ -7,7 +7,7 @@
 //! What cannot be read is the end of a journal if nothing behind it says that it was ever synced:
 //! then it is cut off, and said so. Otherwise it is damage, and the store does not open.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -96,16 +96,9 @@ pub(super) fn audit(directory: &Path, keep_to: Option<Version>) -> Result<Audit,
         audit.cut = Some(Cut { path, at, bytes: end - at });
     }
     if let Some(Cut { path, at, .. }) = &audit.cut {
-        cut(path, *at).map_err(|error| AuditError::Io(path.clone(), error))?;
+        journal::cut(path, *at).map_err(|error| AuditError::Io(path.clone(), error))?;
     }
     Ok(audit)
-}
-
-/// Cuts off what is behind that byte, also on the disk.
-pub(super) fn cut(path: &Path, at: u64) -> io::Result<()> {
-    let file: File = OpenOptions::new().write(true).open(path)?;
-    file.set_len(at)?;
-    file.sync_all()
 }
 
 /// A journal, read from the front with no more of it in memory than a batch needs.

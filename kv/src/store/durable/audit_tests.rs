@@ -210,7 +210,15 @@ fn a_mark_at_the_end_is_nothing_that_was_lost() {
     sample.check(&[torn], None, cut_off);
     // The groups before it were on the disk, and are not all there.
     let without = [&journal[..begins[2]], &gap, &mark].concat();
-    sample.check(&[without], None, Expected::Damaged(0, begins[2] as u64));
+    let expected = || Expected::Damaged(0, begins[2] as u64);
+    sample.check(&[without.clone()], None, expected());
+    sample.check(&[without, journal[begins[3]..].to_vec()], None, expected());
+    // By a group alone nobody knows that they were, unless another journal follows.
+    let without = [&journal[..begins[2]], &gap, &journal[begins[2]..begins[3]]].concat();
+    let bytes = without.len() - begins[2];
+    let cut_off = Expected::Kept(2, Some((begins[2] as u64, bytes as u64)));
+    sample.check(&[without.clone()], None, cut_off);
+    sample.check(&[without, journal[begins[3]..].to_vec()], None, expected());
     let none = [&vec![0; begins[3]], &journal[begins[3]..begins[4]]].concat();
     sample.check(&[none], None, Expected::Damaged(0, 0));
     // Where the journal is long already, there is no gap.

@@ -55,7 +55,7 @@ impl Journal {
     }
 
     /// Goes on to the next journal; says whether there is one.
-    pub(super) fn follow(&mut self) -> bool {
+    fn follow(&mut self) -> bool {
         let next = self.number + 1;
         let exists = self.directory.join(format!("{next}.jnl")).exists();
         if exists {
@@ -114,6 +114,13 @@ impl Journal {
         }
         Ok((from < to).then_some(to - from))
     }
+}
+
+/// Cuts off what a journal has from that byte on, also on the disk.
+pub(super) fn cut(path: &Path, at: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_len(at)?;
+    file.sync_all()
 }
 
 /// The journals in a directory, in their order.

@@ -15,9 +15,9 @@ use fjall::compaction::Leveled;
 use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
-use super::audit::{self, Audit, AuditError, Cut, audit};
+use super::audit::{Audit, AuditError, Cut, audit};
 use super::directory::{Directory, DirectoryError, Room};
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::manifest::{self, ManifestError};
 use super::record::{self, STATE_KEY, State};
 use crate::key::Key;
@@ -44,7 +44,8 @@ const FILL_ROOM: u64 = 64 << 20;
 const RECORD_BYTES: u64 = 21;
 /// Bytes of a batch in the journal beside its records.
 const BATCH_BYTES: u64 = 26;
-/// Where more journals wait for their tables, at a start, the last one goes on: fjall stops writers at 4.
+/// Where more journals wait for their tables, at a start, the last one goes on: fjall stops
+/// writers at 4.
 const JOURNALS_MAX: usize = 2;
 /// One thread writes tables, one merges them.
 const THREADS: usize = 2;
@@ -131,9 +132,9 @@ impl Tree {
         state: State,
     ) -> Result<Self, OpenError> {
         let failed = |error| OpenError::of(path, &error);
-        let journal = self.journal.path();
-        let unusable = |error| OpenError::Io(journal.clone(), error);
-        let length = journal.metadata().map_err(unusable)?.len();
+        let last = self.journal.path();
+        let unusable = |error| OpenError::Io(last.clone(), error);
+        let length = last.metadata().map_err(unusable)?.len();
         let begun = match self.sync() {
             Ok(()) => self.begin_journal(state),
             // What goes on in the background has failed, and is tried again.
@@ -144,7 +145,7 @@ impl Tree {
         log::warn!("{}: the last journal goes on: {error}", path.display());
         drop(self);
         // Nobody knows what the disk has of the mark.
-        if let Err(error) = audit::cut(&journal, length)
+        if let Err(error) = journal::cut(&last, length)
             && error.kind() != io::ErrorKind::NotFound
         {
             return Err(unusable(error));
