@@ -27,6 +27,11 @@ fn on(data: &Path) -> Launch {
     kv().env("DATA_DIR", data.to_str().expect("UTF-8"))
 }
 
+/// With a small memtable, so that tables are written and merged among few writes.
+fn small(data: &Path) -> Launch {
+    on(data).env("CACHE_SIZE", "4MiB")
+}
+
 /// Ends it as the kernel does.
 #[track_caller]
 fn kill(server: Server) {

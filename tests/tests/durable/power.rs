@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tests::forgetful::{Crash, Directories, Forgetful, MountPoint, Options};
 
 use crate::model::Model;
-use crate::{connect, kill, on, setting, tell, writers};
+use crate::{connect, kill, on, setting, small, tell, writers};
 
 const CRASHES: [Crash; 3] = [Crash::Forget, Crash::Prefix, Crash::Torn];
 const DIRECTORIES: [Directories; 2] = [Directories::Journaled, Directories::Strict];
@@ -21,7 +21,7 @@ fn rounds(directories: Directories, crash: Crash, seed: u64, count: u64) -> bool
     let mut model = Model::default();
     for round in 0..count {
         let Some(mount) = disk.mount_or_skip(&point) else { return false };
-        let server = on(point.path()).start();
+        let server = small(point.path()).start();
         let writes = rng.usize(..1500);
         let (told, seen) = writers::run(&model, server.address, seed + round, writes, |_| {
             if rng.bool() {
@@ -35,7 +35,7 @@ fn rounds(directories: Directories, crash: Crash, seed: u64, count: u64) -> bool
         disk.crash(crash, seed + round);
 
         let _mount = disk.mount(point.path()).expect("it was mounted before");
-        let server = on(point.path()).start();
+        let server = small(point.path()).start();
         model.check(&mut connect(&server), &told, &seen);
         kill(server);
     }

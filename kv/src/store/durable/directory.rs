@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use common::text::{escaped_bytes, io_error};
+use rustix::fs::StatVfs;
 use std::os::unix::ffi::OsStrExt;
 
 /// The folder of this format.
@@ -19,7 +20,8 @@ const LOCK: &str = "lock";
 /// What a file system keeps in its root.
 const NOT_OURS: &[&str] = &["lost+found"];
 
-/// Room that is left on the disk, for merging tables: this many bytes, or on a small disk a part.
+/// Room that is left on the disk, for writing and merging tables: this many bytes, or on a small
+/// disk a part.
 const RESERVE_BYTES: u64 = 32 << 20;
 const RESERVE_PART: u64 = 16;
 
@@ -86,8 +88,13 @@ impl Directory {
             return Room { bytes: u64::MAX, for_removals: u64::MAX };
         };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let reserve = RESERVE_BYTES.min(disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART);
+        let reserve = reserve(&disk);
         Room { bytes: free.saturating_sub(reserve), for_removals: free.min(reserve) / 2 }
+    }
+
+    /// Bytes of the disk that are left for writing and merging tables.
+    pub(super) fn reserve(&self) -> u64 {
+        rustix::fs::statvfs(&self.path).map_or(RESERVE_BYTES, |disk| reserve(&disk))
     }
 
     /// Has the data made by `make`, which gets a folder that does not exist, if there is none yet.
@@ -114,6 +121,10 @@ impl Directory {
         };
         Ok(publish().map_err(failed)?)
     }
+}
+
+fn reserve(disk: &StatVfs) -> u64 {
+    RESERVE_BYTES.min(disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART)
 }
 
 /// Has the disk keep the names of all files in the folder and below.

@@ -51,11 +51,13 @@ pub struct Options {
     pub directory: PathBuf,
     /// When the disk is made to keep what was written.
     pub fsync: Fsync,
-    /// Bytes of blocks of tables that are kept in memory.
+    /// Bytes of what is read, and of what is written until it is in a table, that are kept in
+    /// memory.
     pub cache_bytes: u64,
 }
 
-/// So much of the cache is for single entries; the rest is for blocks of tables.
+/// So much of the cache is for single entries, and so much at most for a memtable; the rest is for
+/// blocks of tables.
 const CACHE_PART: u64 = 4;
 
 /// When the disk is made to keep what was written.

@@ -15,6 +15,7 @@ use fjall::compaction::Leveled;
 use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
+use super::CACHE_PART;
 use super::audit::{Audit, AuditError, Cut, audit};
 use super::directory::{Directory, DirectoryError, Room};
 use super::journal::{self, Journal};
@@ -26,8 +27,10 @@ use crate::store::{Refused, Version};
 
 /// The one keyspace.
 const KEYSPACE: &str = "kv";
-/// Writes that are gathered in memory before they become a table.
-const MEMTABLE_BYTES: u64 = 2 << 20;
+/// What a memtable takes at least, and which part of the disk's reserve at most: it is written as a
+/// table when the disk is full, too.
+const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
+const MEMTABLE_PART: u64 = 4;
 /// Bytes of a table; while one is written, its index and its filter are in memory.
 const TABLE_BYTES: u64 = 16 << 20;
 /// Bytes of journals that are kept, the least that fjall takes.
@@ -59,6 +62,16 @@ pub(super) struct Tree {
     journal: Journal,
     /// Bytes that have been written to it since it was last filled.
     written: u64,
+}
+
+/// How the memory is shared out.
+#[derive(Clone, Copy)]
+struct Memory {
+    /// Writes that are gathered before they become a table. The more they are, the less often they
+    /// are merged, and the fewer syncs wait for a table's. A tree keeps what it was made with.
+    memtable_bytes: u64,
+    /// Blocks of tables.
+    blocks_bytes: u64,
 }
 
 /// The tree as it was at one moment.
@@ -95,11 +108,12 @@ impl Tree {
         cache_bytes: u64,
         keep_to: Option<Version>,
     ) -> Result<(Tree, View, Option<Cut>), OpenError> {
-        directory.ensure(|path| create(path, cache_bytes))?;
+        let memory = Memory::shared_out(cache_bytes, directory.reserve());
+        directory.ensure(|path| create(path, memory))?;
         let path = directory.data();
         manifest::check(&path)?;
         let Audit { cut, .. } = audit(&path, keep_to)?;
-        let opened = open(&path, cache_bytes).map_err(|error| OpenError::of(&path, &error));
+        let opened = open(&path, memory).map_err(|error| OpenError::of(&path, &error));
         let viewed = |tree: Tree| {
             let view = tree.view();
             let failed = |refused: Refused| OpenError::Tree(path.clone(), refused.to_string());
@@ -119,7 +133,7 @@ impl Tree {
         }
         let state = view.state;
         drop(view);
-        let tree = tree.with_new_journal(&path, cache_bytes, state)?;
+        let tree = tree.with_new_journal(&path, memory, state)?;
         let (tree, view) = viewed(tree)?;
         Ok((tree, view, cut))
     }
@@ -128,7 +142,7 @@ impl Tree {
     fn with_new_journal(
         mut self,
         path: &Path,
-        cache_bytes: u64,
+        memory: Memory,
         state: State,
     ) -> Result<Self, OpenError> {
         let failed = |error| OpenError::of(path, &error);
@@ -150,7 +164,7 @@ impl Tree {
         {
             return Err(unusable(error));
         }
-        open(path, cache_bytes).map_err(failed)
+        open(path, memory).map_err(failed)
     }
 
     /// Has fjall begin another journal, when all is synced. One that was there when it was opened
@@ -306,10 +320,20 @@ impl View {
     }
 }
 
+impl Memory {
+    /// What a cache of so many bytes leaves beside its entries, on a disk with that reserve.
+    fn shared_out(cache_bytes: u64, reserve_bytes: u64) -> Self {
+        let part = cache_bytes / CACHE_PART;
+        let memtable_bytes = part.min(reserve_bytes / MEMTABLE_PART).max(MEMTABLE_BYTES_MIN);
+        let blocks_bytes = (cache_bytes - part).saturating_sub(memtable_bytes);
+        Memory { memtable_bytes, blocks_bytes }
+    }
+}
+
 /// Makes an empty tree.
-fn create(path: &Path, cache_bytes: u64) -> Result<(), OpenError> {
+fn create(path: &Path, memory: Memory) -> Result<(), OpenError> {
     let failed = |error| OpenError::of(path, &error);
-    let mut tree = open(path, cache_bytes).map_err(failed)?;
+    let mut tree = open(path, memory).map_err(failed)?;
     let version = Version::of_the_clock();
     let mut changes = Changes::default();
     changes.store(STATE_KEY, &State { version, synced: version, keys: 0 }.encode());
@@ -317,9 +341,9 @@ fn create(path: &Path, cache_bytes: u64) -> Result<(), OpenError> {
     tree.database.persist(PersistMode::SyncAll).map_err(failed)
 }
 
-fn open(path: &Path, cache_bytes: u64) -> Result<Tree, fjall::Error> {
+fn open(path: &Path, memory: Memory) -> Result<Tree, fjall::Error> {
     let database = Database::builder(path)
-        .cache_size(cache_bytes - cache_bytes / super::CACHE_PART)
+        .cache_size(memory.blocks_bytes)
         .worker_threads(THREADS)
         .max_cached_files(Some(FILES_MAX))
         .max_journaling_size(JOURNALS_BYTES_MAX)
@@ -328,7 +352,7 @@ fn open(path: &Path, cache_bytes: u64) -> Result<Tree, fjall::Error> {
     // Of what is pinned the cache's limit knows nothing.
     let options = || {
         KeyspaceCreateOptions::default()
-            .max_memtable_size(MEMTABLE_BYTES)
+            .max_memtable_size(memory.memtable_bytes)
             .index_block_pinning_policy(PinningPolicy::all(false))
             .filter_block_pinning_policy(PinningPolicy::all(false))
             .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
