@@ -17,8 +17,10 @@ mod clock;
 mod durable;
 mod entry;
 mod etcd;
+mod found;
 mod keeper;
 mod memory;
+mod refused;
 mod step;
 mod table;
 #[cfg(test)]
@@ -27,16 +29,16 @@ mod waiters;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 pub use durable::{Durable, Fsync, OpenError, Options, Statistics};
 pub use etcd::{Etcd, EtcdUrl, Login, SCHEME, StartError, UrlError};
+pub use found::{Exported, Found, Listed};
 pub use memory::Memory;
+pub use refused::Refused;
 
 use crate::key::Key;
-use entry::{Entry, NEVER};
+use entry::NEVER;
 
 /// When a key was written, on the store's own count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,41 +75,6 @@ pub enum Versions {
     Any,
     /// One of these.
     OneOf(Vec<Version>),
-}
-
-/// A value as it was found.
-#[derive(Clone)]
-pub struct Found {
-    value: Entry,
-    /// Milliseconds until it expires, if it does.
-    pub ttl_ms: Option<u64>,
-}
-
-/// Why a step was not taken. Nothing has changed, unless the reason says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// The key is in another state than the condition asks for: its version, if it has one.
-    Condition(Option<Version>),
-    /// The value to increment is no integer of 64 bits.
-    NotAnInteger,
-    /// The sum does not fit into 64 bits.
-    Overflow,
-    /// The store is full: its limit in bytes.
-    Full(usize),
-    /// A batch reads more than this many bytes of values.
-    ReadsTooMuch(usize),
-    /// The disk is full; what was acknowledged is kept, and can be read.
-    DiskFull,
-    /// The store cannot do this now, and why.
-    Unavailable(Arc<str>),
-    /// Whether this has happened, or will, is not known, and why.
-    MayHaveHappened(Arc<str>),
-    /// A batch has more than this many operations.
-    TooManyOps(usize),
-    /// What is to be written has more than this many bytes.
-    TooLarge(usize),
-    /// What is kept under the key, or beside it, is damaged, and how that shows.
-    Damaged(Arc<str>),
 }
 
 /// What a counter has come to.
@@ -182,14 +149,6 @@ pub struct Page {
     /// Whether there may be more keys behind this one.
     pub more_after: Option<String>,
 }
-
-/// A key in a list.
-#[derive(Clone)]
-pub struct Listed(Entry);
-
-/// A key on its way out of the store.
-#[derive(Clone)]
-pub struct Exported(Entry);
 
 /// The keys of a store as they were at one moment, in byte order. Looking for the next one may
 /// block: this is for a thread of its own.
@@ -421,115 +380,8 @@ impl Versions {
     }
 }
 
-impl Found {
-    /// The entry for whoever reads it at that time.
-    fn of(entry: Entry, now_ms: u64) -> Self {
-        Found { ttl_ms: entry.ttl_ms(now_ms), value: entry }
-    }
-
-    /// The JSON text.
-    pub fn value(&self) -> &[u8] {
-        self.value.value()
-    }
-
-    /// The JSON text, not copied.
-    pub fn share(&self) -> Bytes {
-        Bytes::from_owner(SharedValue(self.value.clone()))
-    }
-
-    /// When it was written.
-    pub fn version(&self) -> Version {
-        self.value.version()
-    }
-}
-
-/// Keeps an entry for as long as somebody needs its value.
-struct SharedValue(Entry);
-
-impl AsRef<[u8]> for SharedValue {
-    fn as_ref(&self) -> &[u8] {
-        self.0.value()
-    }
-}
-
-impl Listed {
-    /// The key, which is UTF-8.
-    pub fn key(&self) -> &[u8] {
-        self.0.key()
-    }
-
-    /// The JSON text.
-    pub fn value(&self) -> &[u8] {
-        self.0.value()
-    }
-
-    /// When it was written.
-    pub fn version(&self) -> Version {
-        self.0.version()
-    }
-}
-
-impl Exported {
-    /// The key, which is UTF-8.
-    pub fn key(&self) -> &[u8] {
-        self.0.key()
-    }
-
-    /// The JSON text.
-    pub fn value(&self) -> &[u8] {
-        self.0.value()
-    }
-
-    /// When it was written.
-    pub fn version(&self) -> Version {
-        self.0.version()
-    }
-
-    /// When it expires, in milliseconds of Unix time, if it does.
-    pub fn expires_at_ms(&self) -> Option<u64> {
-        Some(self.0.deadline_ms()).filter(|at_ms| *at_ms != NEVER)
-    }
-}
-
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refused::Condition(Some(version)) => {
-                write!(f, "Condition does not hold: the key has version {version}")
-            }
-            Refused::Condition(None) => {
-                f.write_str("Condition does not hold: the key is not there")
-            }
-            Refused::NotAnInteger => f.write_str("The value is no integer of 64 bits"),
-            Refused::Overflow => f.write_str("The sum does not fit into 64 bits"),
-            Refused::Full(bytes_max) => {
-                write!(f, "The store is full: its limit is {bytes_max} bytes")
-            }
-            Refused::ReadsTooMuch(bytes_max) => {
-                write!(f, "A batch reads at most {bytes_max} bytes, or one value")
-            }
-            Refused::DiskFull => {
-                f.write_str("The disk is full: nothing is written until it has room")
-            }
-            Refused::Unavailable(reason) => write!(f, "The store is not available: {reason}"),
-            Refused::MayHaveHappened(reason) => {
-                write!(f, "This may have happened, or may happen yet: {reason}")
-            }
-            Refused::TooManyOps(ops_max) => {
-                write!(f, "A batch has at most {ops_max} operations in this store")
-            }
-            Refused::TooLarge(bytes_max) => {
-                write!(f, "This store takes at most {bytes_max} bytes of keys and values at once")
-            }
-            Refused::Damaged(reason) => write!(f, "The stored data is damaged: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
