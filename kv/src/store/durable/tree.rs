@@ -451,3 +451,24 @@ impl fmt::Display for OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(cache_bytes: u64, reserve_bytes: u64, memtable_bytes: u64, blocks_bytes: u64) {
+        let memory = Memory::shared_out(cache_bytes, reserve_bytes);
+        assert_eq!((memory.memtable_bytes, memory.blocks_bytes), (memtable_bytes, blocks_bytes));
+    }
+
+    #[test]
+    fn a_memtable_fits_the_cache_and_the_reserve() {
+        const MIB: u64 = 1 << 20;
+        check(32 * MIB, 32 * MIB, 8 * MIB, 16 * MIB);
+        check(512 * MIB, 32 * MIB, 8 * MIB, 376 * MIB);
+        check(32 * MIB, 8 * MIB, 2 * MIB, 22 * MIB);
+        check(4 * MIB, 32 * MIB, MIB, 2 * MIB);
+        check(0, 0, MIB, 0);
+    }
+}
