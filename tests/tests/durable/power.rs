@@ -23,8 +23,9 @@ fn rounds(directories: Directories, crash: Crash, seed: u64, count: u64) -> bool
         let Some(mount) = disk.mount_or_skip(&point) else { return false };
         let server = small(point.path()).start();
         let writes = rng.usize(..1500);
-        let (told, seen) = writers::run(&model, server.address, seed + round, writes, |_| {
+        let (told, seen) = writers::run(&model, server.address, seed + round, writes, |progress| {
             if rng.bool() {
+                progress.lose_disk();
                 // Everything fails from then on, and kv goes on for a moment.
                 disk.crash(crash, seed + round);
             }

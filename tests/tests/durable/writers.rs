@@ -74,6 +74,7 @@ pub(crate) fn run(
 pub(crate) struct Progress {
     done: AtomicUsize,
     refused: AtomicUsize,
+    has_no_disk: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -81,6 +82,11 @@ impl Progress {
     /// Writes that were acknowledged.
     pub(crate) fn done(&self) -> usize {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// From now on whatever is not in memory cannot be read either.
+    pub(crate) fn lose_disk(&self) {
+        self.has_no_disk.store(true, Ordering::Relaxed);
     }
 
     /// Writes that were refused.
@@ -227,6 +233,9 @@ fn read(
         };
         let target = format!("/keys/{key}?raw{wait}");
         let Some(answer) = connection.ask("GET", &target, &fields, None) else { return seen };
+        if answer.status == 503 && progress.has_no_disk.load(Ordering::Relaxed) {
+            return seen;
+        }
         assert!(matches!(answer.status, 200 | 304 | 404), "{answer:?}");
         if let (200, Some(version)) = (answer.status, answer.version) {
             let before = seen.insert(key, version).unwrap_or_default();
