@@ -19,7 +19,7 @@ use super::object::{Object, TakeMember};
 use super::{BodyError, SyntaxError, decode, python_json};
 use crate::answer::{push_json_string, push_number};
 use crate::key::{Key, KeyError};
-use crate::store::{Exported, IMPORTED_VERSION_MAX, Imported, Version};
+use crate::store::{IMPORTED_VERSION_MAX, Imported, Listed, Version};
 
 /// What a line says of a key.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,10 +71,10 @@ const NOT_FOLDED: &str = "is not folded, although 'folded' says so";
 const _: () = assert!(IMPORTED_VERSION_MAX.0 == 4_611_686_018_427_387_904);
 
 /// Appends the line of a key, with its end.
-pub fn push(out: &mut Vec<u8>, exported: &Exported) {
-    let value = exported.value();
+pub fn push(out: &mut Vec<u8>, listed: &Listed) {
+    let value = listed.value();
     out.extend_from_slice(br#"{"key":"#);
-    push_json_string(out, &String::from_utf8_lossy(exported.key()));
+    push_json_string(out, &String::from_utf8_lossy(listed.key()));
     out.extend_from_slice(br#","value":"#);
     let folded = value.contains(&b'\n');
     if folded {
@@ -83,9 +83,9 @@ pub fn push(out: &mut Vec<u8>, exported: &Exported) {
         out.extend_from_slice(value);
     }
     out.extend_from_slice(br#","version":"#);
-    push_number(out, exported.version().0);
+    push_number(out, listed.version().0);
     out.extend_from_slice(br#","expires_at_ms":"#);
-    match exported.expires_at_ms() {
+    match listed.expires_at_ms() {
         Some(at_ms) => push_number(out, at_ms),
         None => out.extend_from_slice(b"null"),
     }

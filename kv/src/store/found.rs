@@ -13,13 +13,9 @@ pub struct Found {
     pub ttl_ms: Option<u64>,
 }
 
-/// A key in a list.
+/// A key in a list or an export.
 #[derive(Clone)]
 pub struct Listed(pub(super) Entry);
-
-/// A key on its way out of the store.
-#[derive(Clone)]
-pub struct Exported(pub(super) Entry);
 
 impl Found {
     /// The entry for whoever reads it at that time.
@@ -53,23 +49,6 @@ impl AsRef<[u8]> for SharedValue {
 }
 
 impl Listed {
-    /// The key, which is UTF-8.
-    pub fn key(&self) -> &[u8] {
-        self.0.key()
-    }
-
-    /// The JSON text.
-    pub fn value(&self) -> &[u8] {
-        self.0.value()
-    }
-
-    /// When it was written.
-    pub fn version(&self) -> Version {
-        self.0.version()
-    }
-}
-
-impl Exported {
     /// The key, which is UTF-8.
     pub fn key(&self) -> &[u8] {
         self.0.key()

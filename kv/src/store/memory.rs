@@ -12,8 +12,8 @@ use super::keeper::{self, Keeper, Tended};
 use super::table::{Garbage, Table};
 use super::waiters::{Looked, Waiters};
 use super::{
-    Batched, Condition, Export, Exported, Found, Imported, Incremented, Op, Page, Refused,
-    Selection, Stats, Store, Version, Wait, Waiter,
+    Batched, Condition, Export, Found, Imported, Incremented, Listed, Op, Page, Refused, Selection,
+    Stats, Store, Version, Wait, Waiter,
 };
 use crate::key::Key;
 
@@ -224,7 +224,7 @@ impl Store for Memory {
         let table = self.shared.read();
         let entries = table.entries(self.shared.now_ms());
         drop(table);
-        Ok(Box::new(entries.into_iter().map(|entry| Ok(Exported(entry)))))
+        Ok(Box::new(entries.into_iter().map(|entry| Ok(Listed(entry)))))
     }
 
     fn import(

@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use durable::{Durable, Fsync, OpenError, Options, Statistics};
 pub use etcd::{Etcd, EtcdUrl, Login, SCHEME, StartError, UrlError};
-pub use found::{Exported, Found, Listed};
+pub use found::{Found, Listed};
 pub use memory::Memory;
 pub use refused::Refused;
 
@@ -152,7 +152,7 @@ pub struct Page {
 
 /// The keys of a store as they were at one moment, in byte order. Looking for the next one may
 /// block: this is for a thread of its own.
-pub type Export = Box<dyn Iterator<Item = Result<Exported, Refused>> + Send>;
+pub type Export = Box<dyn Iterator<Item = Result<Listed, Refused>> + Send>;
 
 /// A key on its way into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -37,7 +37,7 @@ use super::entry::{Entry, NEVER};
 use super::keeper::{self, Keeper, Tended};
 use super::waiters::{Looked, Waiters};
 use super::{
-    Action, Batched, Condition, Done, Export, Exported, Found, Imported, Incremented, Op, Page,
+    Action, Batched, Condition, Done, Export, Found, Imported, Incremented, Listed, Op, Page,
     Refused, Selection, Stats, Store, Version, Wait, Waiter, step,
 };
 use crate::key::Key;
@@ -373,7 +373,7 @@ impl Store for Durable {
             let _view = &view;
             match entry {
                 Ok(entry) if !entry.is_live(now_ms) => None,
-                entry => Some(entry.map(Exported)),
+                entry => Some(entry.map(Listed)),
             }
         });
         Ok(Box::new(live))

@@ -12,7 +12,7 @@ use super::wire::{KeyValue, Only, Range, RangeAnswer, end_of};
 use super::{OPS_MAX, REQUEST_BYTES_MAX};
 use crate::key::Key;
 use crate::store::entry::Entry;
-use crate::store::{Exported, Imported, Page, Refused, Selection, Version, step};
+use crate::store::{Imported, Listed, Page, Refused, Selection, Version, step};
 
 /// Keys in the first part of a walk; how large their values are shows then.
 const PART_KEYS_FIRST: usize = 64;
@@ -189,12 +189,12 @@ impl Shared {
     /// Everything, at one revision.
     pub(super) fn export(
         self: &Arc<Self>,
-    ) -> impl Iterator<Item = Result<Exported, Refused>> + Send + use<> {
+    ) -> impl Iterator<Item = Result<Listed, Refused>> + Send + use<> {
         let (from, end) = self.range_of("");
         let walk = Walk::new(self, from, end, 0, Only::All);
         let now_ms = self.now_ms();
         walk.filter(move |entry| entry.as_ref().map_or(true, |entry| entry.is_live(now_ms)))
-            .map(|entry| entry.map(Exported))
+            .map(|entry| entry.map(Listed))
     }
 
     /// Removes what begins so, in one transaction. What of it had expired is looked up afterwards, in
