@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::docs::{self, Page};
-use common::http::{Reply, Request, Response, Service, StatusCode};
+use common::http::{Lane, Reply, Request, Response, Service, StatusCode};
 use common::metrics::Metrics;
 
 use crate::access::Access;
@@ -77,5 +77,9 @@ impl<S: Store + Clone> Service for Kv<S> {
 
     fn drain(&self) {
         self.store.release_waiters();
+    }
+
+    fn attach(&self, lane: Box<dyn Lane>) {
+        self.store.attach(lane);
     }
 }

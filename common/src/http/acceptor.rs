@@ -10,7 +10,7 @@ use rustix::net::{SocketFlags, accept_with};
 use super::engine::{Core, Slots};
 use super::limits::Refusal;
 use super::output::Output;
-use super::{Service, encode, keeper};
+use super::{Service, encode, keeper, lane};
 
 /// Connections taken before the deadlines are looked at again.
 const ACCEPTS_MAX: usize = 256;
@@ -63,6 +63,7 @@ impl Acceptor {
             }
             if swept.elapsed() >= tick {
                 keeper::sweep(&self.core, &self.slots);
+                lane::watch(&self.core);
                 swept = Instant::now();
             }
         }
@@ -134,6 +135,7 @@ impl Acceptor {
             service.drain();
             keeper::close_idle(&slots);
             keeper::sweep(&core, &slots);
+            lane::watch(&core);
             let left = core.open_connections();
             if left == 0 {
                 return;

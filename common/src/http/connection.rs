@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
+use rustix::io::ioctl_fionread;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::decode::{Awaits, Decoder, Terms};
@@ -23,6 +24,11 @@ use crate::metrics::Metrics;
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) phase: Phase,
+    /// Whether it is in the lane rather than with the workers.
+    pub(super) in_lane: bool,
+    /// Requests in a row, as far as that is of interest, which may have changed something and were
+    /// answered by another thread than their worker.
+    pub(super) late: u8,
     /// Bytes of the unfinished request, and of those behind it.
     pub(super) inbox: Vec<u8>,
     /// Whether `inbox` holds bytes that the decoder has not been given.
@@ -136,6 +142,8 @@ impl Connection {
         Connection {
             stream,
             phase: Phase::Reading,
+            in_lane: false,
+            late: 0,
             inbox: Vec::new(),
             unseen: false,
             revisit: Revisit::No,
@@ -153,6 +161,16 @@ impl Connection {
     /// Between two requests, with nothing to send.
     pub(super) fn is_idle(&self) -> bool {
         self.phase == Phase::Reading && self.inbox.is_empty() && self.out.is_empty()
+    }
+
+    /// Idle, and its next request has not arrived either.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.is_idle() && !self.has_unread()
+    }
+
+    /// Whether something has come that nobody has read.
+    pub(super) fn has_unread(&self) -> bool {
+        ioctl_fionread(&self.stream).is_ok_and(|unread| unread > 0)
     }
 
     /// Reads once; `Ok(None)` when there is nothing to read now.

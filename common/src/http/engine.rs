@@ -1,20 +1,22 @@
 //! What the engine's threads share: the epoll set, the limits, the slots and the sums.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use super::Limits;
-use super::slot::Slot;
+use super::lane::LaneSet;
+use super::slot::{Slot, index_and_generation};
 use crate::metrics::Metrics;
 
-/// The epoll set that all workers wait on.
+/// A set of connections that threads wait on.
 pub(super) struct Poller {
     epoll: OwnedFd,
 }
@@ -32,13 +34,29 @@ impl Poller {
         Ok(epoll::modify(&self.epoll, source, EventData::new_u64(data), flags)?)
     }
 
-    /// Waits for events and puts them into `events`, up to its capacity.
-    pub(super) fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+    pub(super) fn remove(&self, source: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, source)?)
+    }
+
+    /// Waits for events, for so long at most if that is given; as many are taken as there is space
+    /// for.
+    pub(super) fn wait<'e>(
+        &self,
+        space: &'e mut [MaybeUninit<epoll::Event>],
+        timeout: Option<Duration>,
+    ) -> io::Result<&'e [epoll::Event]> {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match epoll::wait(&self.epoll, space, timeout.as_ref()) {
+            Ok((events, _)) => Ok(events),
+            Err(rustix::io::Errno::INTR) => Ok(&[]),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 
@@ -63,7 +81,7 @@ impl Wake {
 }
 
 impl AsFd for Wake {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
@@ -73,7 +91,10 @@ pub(super) struct Core {
     pub(super) limits: Limits,
     /// Has the number of open connections too.
     pub(super) metrics: Arc<Metrics>,
+    /// What all workers wait on.
     pub(super) poller: Poller,
+    /// What a thread of the service's own waits on, where there are few workers.
+    pub(super) lane: Option<LaneSet>,
     /// Wakes the acceptor.
     pub(super) acceptor: Wake,
     started: Instant,
@@ -84,10 +105,13 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let lane = LaneSet::beside(&poller, &limits)?;
         Ok(Core {
             limits,
             metrics,
-            poller: Poller::new()?,
+            poller,
+            lane,
             acceptor: Wake::new()?,
             started: Instant::now(),
             free: Mutex::new(Vec::new()),
@@ -162,6 +186,12 @@ impl Slots {
     pub(super) fn get(&self, index: u32) -> Option<&Arc<Slot>> {
         let index = index as usize;
         self.chunks.get(index / CHUNK_SLOTS)?.get()?.get(index % CHUNK_SLOTS)
+    }
+
+    /// The slot that an event is about, and the generation of its connection.
+    pub(super) fn of_event(&self, data: u64) -> Option<(&Arc<Slot>, u32)> {
+        let (index, generation) = index_and_generation(data);
+        Some((self.get(index)?, generation))
     }
 
     /// Every slot that was ever used.

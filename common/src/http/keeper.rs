@@ -1,5 +1,6 @@
 //! Connections that have to go: overdue ones, and idle ones when there is need.
 
+use super::connection::Connection;
 use super::engine::{Core, Slots};
 use super::slot::Slot;
 
@@ -34,13 +35,9 @@ fn is_idle(slot: &Slot) -> bool {
     matches!(slot.deadline(), Some((_, true)))
 }
 
-/// A connection whose next request has arrived unread is not idle.
 fn close_if_idle(slot: &Slot) -> bool {
     let Some(mut state) = slot.try_lock() else { return false };
-    let idle = state.connection.as_ref().is_some_and(|connection| {
-        let unread = rustix::io::ioctl_fionread(&connection.stream).unwrap_or_default();
-        connection.is_idle() && unread == 0
-    });
+    let idle = state.connection.as_ref().is_some_and(Connection::is_deserted);
     if idle {
         slot.close(&mut state);
     }

@@ -14,6 +14,7 @@
 //! | `desk` | the request that a worker is at, and its answers |
 //! | `stream`, `sink` | answers that are too large to be built |
 //! | `worker` | the event loop and the calls of the service |
+//! | `lane` | connections that a thread of the service's serves |
 //! | `acceptor`, `keeper` | new connections, deadlines, the graceful stop |
 //! | `bind` | the listening socket |
 //! | `engine`, `server` | what the threads share, start and stop |
@@ -38,6 +39,8 @@ mod encode;
 mod engine;
 #[cfg(not(feature = "tiny_http"))]
 mod keeper;
+#[cfg(not(feature = "tiny_http"))]
+mod lane;
 mod limits;
 mod output;
 mod parse;
@@ -67,7 +70,7 @@ pub use request::{Headers, Request};
 pub use response::{Body, FieldValue, Gone, Response};
 #[cfg(not(feature = "tiny_http"))]
 pub use server::{Running, Server};
-pub use service::Service;
+pub use service::{Lane, Service};
 pub use stream::BodyWriter;
 #[cfg(feature = "tiny_http")]
 pub use tiny::{Reply, Running, Server};

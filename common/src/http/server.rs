@@ -10,6 +10,7 @@ use rustix::event::epoll::EventFlags;
 use super::acceptor::Acceptor;
 use super::bind::{BindError, listener, within_descriptors};
 use super::engine::{Core, Slots, Wake};
+use super::lane::Attendant;
 use super::worker::{STOP, Worker};
 use super::{Limits, Service};
 use crate::metrics::Metrics;
@@ -69,6 +70,9 @@ impl Server {
         for index in 0..core.limits.workers.max(1) {
             let worker = Worker::new(Arc::clone(&core), Arc::clone(&slots), Arc::clone(&service));
             running.workers.push(spawn(format!("worker-{index}"), move || worker.run())?);
+        }
+        if let Some(lane) = Attendant::open(&core, &slots, &service) {
+            service.attach(Box::new(lane));
         }
         let acceptor = Acceptor { core, slots, listener, service };
         running.acceptor = Some(spawn("acceptor".to_owned(), move || acceptor.run())?);

@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustix::event::epoll::EventFlags;
-use rustix::io::ioctl_fionread;
 
 use super::Response;
 use super::connection::{Asked, Connection, Phase, Revisit};
 use super::decode::Awaits;
 use super::desk;
-use super::engine::{Core, millis};
+use super::engine::{Core, Poller, millis};
+use super::lane::LATE_MIN;
 use super::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT, Refusal};
 use super::output::Flush;
 
@@ -149,7 +149,9 @@ impl Slot {
             self.account(connection);
         }
         match connection.phase {
-            Phase::Reading if self.core.is_draining() && connection.is_idle() => self.close(state),
+            Phase::Reading if self.core.is_draining() && connection.is_deserted() => {
+                self.close(state);
+            }
             Phase::Reading => self.await_input(connection, generation),
             Phase::Calling | Phase::Answered => self.set_deadline(None, false),
             Phase::Parked => {
@@ -160,8 +162,7 @@ impl Slot {
             Phase::Closing { linger } => {
                 connection.keep_output();
                 // Closing with bytes unread would reset the connection before the answer is read.
-                let linger =
-                    linger || ioctl_fionread(&connection.stream).is_ok_and(|unread| unread > 0);
+                let linger = linger || connection.has_unread();
                 if !linger || connection.stream.shutdown(Shutdown::Write).is_err() {
                     return self.close(state);
                 }
@@ -215,10 +216,36 @@ impl Slot {
         // Input that nobody reads before the output has left would be reported over and over.
         let interest =
             if connection.out.is_empty() { INPUT.union(EventFlags::OUT) } else { OUTPUT };
-        let modified = self.core.poller.modify(&connection.stream, data, interest);
-        if let Err(error) = modified {
-            // Only a programming error can do this; the deadline will end the connection.
-            log::error!("cannot wait for a connection: {error}");
+        let poller = match &self.core.lane {
+            Some(lane) if connection.in_lane => lane.poller(),
+            Some(_) | None => &self.core.poller,
+        };
+        wait_for(poller, connection, data, interest);
+    }
+
+    /// Moves the connection of a client that does nothing but write to the lane, if that is open.
+    pub(super) fn enter_lane(&self, connection: &mut Connection, generation: u32) {
+        if connection.late < LATE_MIN || connection.in_lane || !connection.is_idle() {
+            return;
+        }
+        let Some(lane) = self.core.lane.as_ref().filter(|lane| lane.is_open()) else { return };
+        let data = event_data(self.index, generation);
+        // Without memory for it, it stays where it is.
+        if lane.poller().add(&connection.stream, data, INPUT).is_ok() {
+            connection.in_lane = true;
+            // It stays known there, so that the way back cannot fail.
+            wait_for(&self.core.poller, connection, data, QUIET);
+        }
+    }
+
+    /// Has the workers serve the connection again, which is reported to them as soon as they may.
+    pub(super) fn leave_lane(&self, connection: &mut Connection, generation: u32) {
+        let Some(lane) = self.core.lane.as_ref().filter(|_| connection.in_lane) else { return };
+        connection.in_lane = false;
+        connection.late = 0;
+        self.report_again(connection, generation);
+        if let Err(error) = lane.poller().remove(&connection.stream) {
+            log::error!("cannot give a connection back to the workers: {error}");
         }
     }
 
@@ -241,6 +268,7 @@ impl Slot {
                 self.settle(&mut state);
                 if let Some(connection) = &mut state.connection {
                     connection.shrink();
+                    self.enter_lane(connection, generation);
                 }
             }
             Phase::Reading | Phase::Answered | Phase::Closing { .. } | Phase::Lingering { .. } => {}
@@ -312,6 +340,16 @@ impl Slot {
         }
     }
 }
+
+fn wait_for(poller: &Poller, connection: &Connection, data: u64, interest: EventFlags) {
+    if let Err(error) = poller.modify(&connection.stream, data, interest) {
+        // Only a programming error can do this; the deadline will end the connection.
+        log::error!("cannot wait for a connection: {error}");
+    }
+}
+
+/// Nothing, but for errors, which are always reported.
+pub(super) const QUIET: EventFlags = EventFlags::ET;
 
 /// Room for more output.
 const OUTPUT: EventFlags = EventFlags::OUT.union(EventFlags::ET);

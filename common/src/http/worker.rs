@@ -1,6 +1,8 @@
 //! The workers: each takes a connection that is ready, moves it on as far as it goes, and waits
 //! for the next.
 
+use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,9 +13,10 @@ use super::connection::{Asked, Connection, Phase, Revisit, access};
 use super::decode::{Advance, Decoder, Terms};
 use super::desk::{self, Answered};
 use super::engine::{Core, Slots};
+use super::lane::TAKE_BACK;
 use super::limits::Refusal;
 use super::output::Output;
-use super::slot::{Slot, SlotState, index_and_generation, is_head};
+use super::slot::{Slot, SlotState, is_head};
 use super::{Reply, Request, Service, encode};
 use crate::text::escaped;
 
@@ -29,12 +32,14 @@ const EVENTS_MAX: usize = 8;
 /// Bytes read from a connection at once.
 const INPUT_BYTES: usize = 64 << 10;
 
-pub(super) struct Worker<S> {
+pub(super) struct Worker<S: ?Sized> {
     pub(super) core: Arc<Core>,
     pub(super) slots: Arc<Slots>,
     pub(super) service: Arc<S>,
     /// What was just read; a request that came whole is handled right here.
     input: Vec<u8>,
+    /// Whether it is the thread of a lane, which leaves most requests to others.
+    in_lane: bool,
 }
 
 /// Who has the request now.
@@ -66,33 +71,51 @@ enum Pause {
     },
 }
 
-impl<S: Service> Worker<S> {
+impl<S: Service + ?Sized> Worker<S> {
     pub(super) fn new(core: Arc<Core>, slots: Arc<Slots>, service: Arc<S>) -> Self {
-        let input = vec![0; INPUT_BYTES];
-        Worker { core, slots, service, input }
+        Worker { core, slots, service, input: vec![0; INPUT_BYTES], in_lane: false }
+    }
+
+    /// One for the thread of a lane, which serves requests of less than so many bytes.
+    pub(super) fn of_lane(
+        core: Arc<Core>,
+        slots: Arc<Slots>,
+        service: Arc<S>,
+        input_bytes: usize,
+    ) -> Self {
+        Worker { core, slots, service, input: vec![0; input_bytes], in_lane: true }
     }
 
     pub(super) fn run(mut self) {
-        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_MAX);
+        let core = Arc::clone(&self.core);
         loop {
-            if let Err(error) = self.core.poller.wait(&mut events) {
-                log::error!("a worker cannot wait for connections and ends: {error}");
-                return;
-            }
-            for event in &events {
-                let data = event.data.u64();
-                if data == STOP {
+            let mut space = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+            let events = match core.poller.wait(&mut space, None) {
+                Ok(events) => events,
+                Err(error) => {
+                    log::error!("a worker cannot wait for connections and ends: {error}");
                     return;
                 }
-                let (index, generation) = index_and_generation(data);
-                let slots = Arc::clone(&self.slots);
-                if let Some(slot) = slots.get(index).filter(|slot| slot.take_events()) {
-                    let flags = event.flags;
-                    let ended = flags.intersects(ENDED);
-                    self.turn(slot, generation, ended);
-                    slot.leave_events();
+            };
+            for event in events {
+                match (event.data.u64(), &core.lane) {
+                    (STOP, _) => return,
+                    (TAKE_BACK, Some(lane)) => lane.take_back(&self.slots),
+                    _ => self.serve_event(event),
                 }
             }
+        }
+    }
+
+    /// Moves on the connection that an event is about.
+    pub(super) fn serve_event(&mut self, event: &epoll::Event) {
+        let slots = Arc::clone(&self.slots);
+        if let Some((slot, generation)) = slots.of_event(event.data.u64())
+            && slot.take_events()
+        {
+            let flags = event.flags;
+            self.turn(slot, generation, flags.intersects(ENDED));
+            slot.leave_events();
         }
     }
 
@@ -105,6 +128,9 @@ impl<S: Service> Worker<S> {
         let Some(connection) = &mut state.connection else { return };
         match connection.phase {
             Phase::Reading if connection.out.is_empty() => {}
+            Phase::Lingering { .. } if self.in_lane => {
+                return slot.leave_lane(connection, generation);
+            }
             Phase::Lingering { bytes_left } => {
                 return linger(&mut self.input, slot, &mut state, bytes_left);
             }
@@ -117,9 +143,12 @@ impl<S: Service> Worker<S> {
                 return slot.settle(&mut state);
             }
         }
+        // What comes in pieces, or in a row, is not for the thread of a lane.
+        if self.in_lane && !connection.inbox.is_empty() {
+            return slot.leave_lane(connection, generation);
+        }
         connection.revisit = if ended || connection.unseen { Revisit::Now } else { Revisit::No };
         let mut inbox = std::mem::take(&mut connection.inbox);
-        let decoder = std::mem::take(&mut connection.decoder);
         let mut fresh = 0;
         if !connection.unseen {
             match connection.read(&mut self.input) {
@@ -127,6 +156,11 @@ impl<S: Service> Worker<S> {
                 Ok(Some(count)) => {
                     if count == self.input.len() {
                         connection.revisit = Revisit::Now;
+                    }
+                    if self.in_lane && !is_for_lane(&self.input, count) {
+                        connection.inbox.extend_from_slice(&self.input[..count]);
+                        connection.unseen = true;
+                        return slot.leave_lane(connection, generation);
                     }
                     if inbox.is_empty() {
                         fresh = count;
@@ -136,11 +170,11 @@ impl<S: Service> Worker<S> {
                 }
                 Ok(None) => {
                     connection.inbox = inbox;
-                    connection.decoder = decoder;
                     return slot.settle(&mut state);
                 }
             }
         }
+        let decoder = std::mem::take(&mut connection.decoder);
         // Without its bytes it looks idle, and it has to stay.
         connection.phase = Phase::Calling;
         connection.peer_ended = false;
@@ -159,7 +193,8 @@ impl<S: Service> Worker<S> {
         mut decoder: Decoder,
     ) {
         let input = if inbox.is_empty() { &self.input[..fresh] } else { &inbox[..] };
-        let caller = Caller { slot, generation, service: &*self.service };
+        let is_late = Cell::new(false);
+        let caller = Caller { slot, generation, service: &*self.service, is_late: &is_late };
         let (used, pause) = caller.requests(input, &mut decoder);
         if inbox.is_empty() {
             inbox.extend_from_slice(&self.input[used..fresh]);
@@ -181,6 +216,9 @@ impl<S: Service> Worker<S> {
         connection.unseen = false;
         if used > 0 {
             connection.waits_for = None;
+        }
+        if !is_late.get() {
+            connection.late = 0;
         }
         match pause {
             Pause::Incomplete { send_continue } => {
@@ -208,6 +246,13 @@ impl<S: Service> Worker<S> {
             connection.refuse(Refusal::TooMuchBuffered, head_only);
         }
         slot.settle(&mut state);
+        if let Some(connection) = &mut state.connection {
+            if is_late.get() {
+                slot.enter_lane(connection, generation);
+            } else {
+                slot.leave_lane(connection, generation);
+            }
+        }
         // The connection's buffer is the worker's again once it is empty.
         if let Some(connection) = state.connection.as_mut().filter(|it| it.out.is_empty()) {
             connection.out.shrink();
@@ -226,6 +271,13 @@ fn park(connection: &mut Connection) {
     }
 }
 
+/// Whether a lane's thread is to serve what was read: a request that may change something, with a
+/// head that says so at once, and less than would fill its input.
+fn is_for_lane(input: &[u8], count: usize) -> bool {
+    let changes = [&b"PUT "[..], b"POST ", b"DELETE "];
+    count < input.len() && changes.iter().any(|method| input[..count].starts_with(method))
+}
+
 /// Reads and drops what a refused client goes on sending, so that the answer reaches it: closing
 /// with bytes unread would reset the connection (RFC 9112, section 9.6).
 fn linger(scratch: &mut [u8], slot: &Slot, state: &mut SlotState, bytes_left: usize) {
@@ -242,13 +294,15 @@ fn linger(scratch: &mut [u8], slot: &Slot, state: &mut SlotState, bytes_left: us
 }
 
 /// The requests of one turn.
-struct Caller<'a, S> {
+struct Caller<'a, S: ?Sized> {
     slot: &'a Arc<Slot>,
     generation: u32,
     service: &'a S,
+    /// Whether the last request is answered by another thread.
+    is_late: &'a Cell<bool>,
 }
 
-impl<S: Service> Caller<'_, S> {
+impl<S: Service + ?Sized> Caller<'_, S> {
     /// Handles what is whole in `input`, in order; says how many bytes that was.
     fn requests(&self, input: &[u8], decoder: &mut Decoder) -> (usize, Pause) {
         let limits = &self.slot.core.limits;
@@ -298,7 +352,9 @@ impl<S: Service> Caller<'_, S> {
         if called.is_err() {
             log::error!("a handler panicked: {} {}", request.method, escaped(request.path));
         }
-        match desk::close() {
+        let answered = desk::close();
+        self.is_late.set(answered.is_none());
+        match answered {
             Some(Answered { status, at, took, keep_alive, output_bytes }) => {
                 access(&request.method, request.path, status, took);
                 Called::Answered { keep_alive, output_bytes, at: Some(at) }
@@ -311,6 +367,9 @@ impl<S: Service> Caller<'_, S> {
     fn kept(&self, request: &Request<'_>) -> Called {
         let mut state = self.slot.lock();
         let Some(connection) = state.of(self.generation) else { return Called::Parked };
+        if !request.method.is_safe() {
+            connection.late = connection.late.saturating_add(1);
+        }
         if connection.phase == Phase::Answered
             && let Some(exchange) = connection.exchange.take()
         {

@@ -37,6 +37,8 @@ pub use found::{Found, Listed};
 pub use memory::Memory;
 pub use refused::Refused;
 
+use common::http::Lane;
+
 use crate::key::Key;
 use entry::NEVER;
 
@@ -311,6 +313,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Says whether the store reads and writes.
     fn ready(&self, done: impl FnOnce(Result<(), Refused>) + Send + 'static);
+
+    /// Takes over connections whose clients do nothing but write, if it has a thread that answers
+    /// them all.
+    fn attach(&self, lane: Box<dyn Lane>) {
+        drop(lane);
+    }
 
     /// Sums over the whole store.
     fn stats(&self) -> Stats;

@@ -25,14 +25,14 @@ fn what_was_acknowledged_survives_a_kill() {
     let mut rng = Rng::with_seed(seed);
     let mut model = Model::default();
     for round in 0..setting("CRASH_ROUNDS", ROUNDS) {
-        let server = small(data.path()).start();
+        let server = small(data.path(), round).start();
         let writes = rng.usize(..2000);
         let (told, seen) = writers::run(&model, server.address, seed + round, writes, |_| {
             thread::sleep(Duration::from_micros(rng.u64(..2000)));
             server.signal(Signal::KILL);
         });
         server.wait();
-        let server = small(data.path()).start();
+        let server = small(data.path(), round).start();
         model.check(&mut connect(&server), &told, &seen);
         kill(server);
     }

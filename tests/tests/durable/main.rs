@@ -27,9 +27,12 @@ fn on(data: &Path) -> Launch {
     kv().env("DATA_DIR", data.to_str().expect("UTF-8"))
 }
 
-/// With a small memtable, so that tables are written and merged among few writes.
-fn small(data: &Path) -> Launch {
-    on(data).env("CACHE_SIZE", "4MiB")
+/// With a small memtable, so that tables are written and merged among few writes. In every second
+/// round the commit thread reads from those who write itself, in the others it is the workers.
+fn small(data: &Path, round: u64) -> Launch {
+    on(data)
+        .env("CACHE_SIZE", "4MiB")
+        .env("WORKERS", if round.is_multiple_of(2) { "2" } else { "4" })
 }
 
 /// Ends it as the kernel does.

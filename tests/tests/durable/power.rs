@@ -21,7 +21,7 @@ fn rounds(directories: Directories, crash: Crash, seed: u64, count: u64) -> bool
     let mut model = Model::default();
     for round in 0..count {
         let Some(mount) = disk.mount_or_skip(&point) else { return false };
-        let server = small(point.path()).start();
+        let server = small(point.path(), seed + round).start();
         let writes = rng.usize(..1500);
         let (told, seen) = writers::run(&model, server.address, seed + round, writes, |progress| {
             if rng.bool() {
@@ -36,7 +36,7 @@ fn rounds(directories: Directories, crash: Crash, seed: u64, count: u64) -> bool
         disk.crash(crash, seed + round);
 
         let _mount = disk.mount(point.path()).expect("it was mounted before");
-        let server = small(point.path()).start();
+        let server = small(point.path(), seed + round).start();
         model.check(&mut connect(&server), &told, &seen);
         kill(server);
     }

@@ -11,12 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::text::io_error;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 
 use super::answers::{Answerer, Pending, StepAnswer};
 use super::audit::audit;
 use super::directory::{Directory, Room};
 use super::group::Group;
+use super::queue::Incoming;
 use super::tree::{OpenError, Tree, View, disk_error};
 use super::{Fsync, Shared};
 use crate::store::keeper::Tended;
@@ -66,7 +67,7 @@ pub(super) enum Job {
 }
 
 pub(super) struct Committer {
-    pub(super) jobs: Receiver<Job>,
+    pub(super) jobs: Incoming,
     pub(super) shared: Arc<Shared>,
     pub(super) directory: Directory,
     pub(super) cache_bytes: u64,
@@ -115,14 +116,10 @@ impl Health {
 impl Committer {
     pub(super) fn run(mut self) {
         loop {
-            match self.jobs.recv_timeout(self.pause()) {
-                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(job) => {
-                    if self.group(job) {
-                        break;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+            let pause = self.pause();
+            let job = self.jobs.next(pause);
+            if job.is_some_and(|job| matches!(job, Job::Stop) || self.group(job)) {
+                break;
             }
             self.sync_if_due();
             if self.looked_at.elapsed() >= TICK {
@@ -187,7 +184,7 @@ impl Committer {
         }
         let outcome = if group.is_empty() { Ok(()) } else { self.commit(&group) };
         let (count, is_kept) = (pending.len(), outcome.is_ok());
-        let answered = self.answerer.answer(pending, outcome, !self.jobs.is_empty());
+        let answered = self.answerer.answer(pending, outcome, self.jobs.len() > 0);
         self.expected = if answered { count } else { 0 };
         if let Some(tree) = &mut self.tree {
             tree.fill_journal(room);
@@ -203,9 +200,9 @@ impl Committer {
     /// The next job of a group that `began` then and has so many, if one is there or soon will be.
     /// Whoever was answered with the last group has often sent the next request when that one's
     /// turn comes, and a group of all of them costs one sync instead of two.
-    fn next(&self, jobs: usize, began: Instant) -> Option<Job> {
+    fn next(&mut self, jobs: usize, began: Instant) -> Option<Job> {
         loop {
-            if let Ok(job) = self.jobs.try_recv() {
+            if let Some(job) = self.jobs.next_now() {
                 return Some(job);
             }
             let is_worth_it = self.fsync == Fsync::Always && jobs < self.expected;

@@ -14,6 +14,7 @@ mod directory;
 mod group;
 mod journal;
 mod manifest;
+mod queue;
 mod record;
 mod tree;
 
@@ -24,13 +25,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use common::http::Lane;
+use crossbeam_channel::bounded;
 
 use self::answers::Answerer;
 use self::cache::Cache;
 use self::commit::{Committer, Health, Job};
 use self::counters::Counters;
 use self::directory::Directory;
+use self::queue::Queue;
 use self::tree::{Tree, View};
 use super::clock::Clock;
 use super::entry::{Entry, NEVER};
@@ -86,8 +89,7 @@ pub struct Durable {
 }
 
 struct Shared {
-    /// A connection has one request at a time, so their limit is this queue's too.
-    jobs: Sender<Job>,
+    jobs: Queue,
     published: RwLock<Option<Arc<View>>>,
     cache: Cache,
     health: Mutex<Option<Refused>>,
@@ -115,7 +117,7 @@ impl Durable {
                 cut.at
             );
         }
-        let (jobs, waiting) = unbounded();
+        let (jobs, incoming) = Queue::new();
         let (keeper, pokes) = Keeper::new();
         let synced = view.state.version;
         let shared = Arc::new(Shared {
@@ -130,7 +132,7 @@ impl Durable {
             swept_to_ms: AtomicU64::new(0),
         });
         let mut committer = Committer {
-            jobs: waiting,
+            jobs: incoming,
             shared: Arc::clone(&shared),
             directory,
             cache_bytes: options.cache_bytes,
@@ -201,10 +203,8 @@ impl Shared {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health.refusal();
     }
 
-    /// Hands a job to the commit thread. If that has ended, the job is dropped, and with it the
-    /// reply, which says so.
     fn submit(&self, job: Job) {
-        let _ = self.jobs.send(job);
+        self.jobs.send(job);
     }
 
     fn step(
@@ -402,6 +402,10 @@ impl Store for Durable {
 
     fn release_waiters(&self) {
         self.shared.release_waiters();
+    }
+
+    fn attach(&self, lane: Box<dyn Lane>) {
+        self.shared.jobs.attach(lane);
     }
 
     fn ready(&self, done: impl FnOnce(Result<(), Refused>) + Send + 'static) {
