@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use common::http::{Lane, Limits, Reply, Request, Response, Running, Server, Service, StatusCode};
@@ -30,9 +30,12 @@ struct Writes {
 enum Task {
     Lane(Box<dyn Lane>),
     Answer(Reply, String),
-    /// Do nothing until the other end has gone.
-    Away(Receiver<()>),
+    /// Say so, and do nothing until the other end has gone.
+    Away(Sender<()>, Receiver<()>),
     GiveUpLane,
+    SetOpen(bool),
+    /// The lane holds the service, and that this thread's tasks.
+    End,
 }
 
 impl Service for Writes {
@@ -69,7 +72,7 @@ fn answer(text: String) -> Response {
     Response::with_body(StatusCode::OK, "text/plain", text)
 }
 
-/// What the thread does until nobody can ask for more.
+/// What the thread does.
 fn work(tasks: &Receiver<Task>) {
     let mut lane: Option<Box<dyn Lane>> = None;
     loop {
@@ -81,12 +84,17 @@ fn work(tasks: &Receiver<Task>) {
                 Ok(task)
             }
         };
+        let task = task.expect("the service lives");
         match task {
-            Ok(Task::Lane(given)) => lane = Some(given),
-            Ok(Task::Answer(reply, text)) => reply.send(answer(text)),
-            Ok(Task::Away(back)) => assert!(back.recv().is_err()),
-            Ok(Task::GiveUpLane) => lane = None,
-            Err(_) => return,
+            Task::Lane(given) => lane = Some(given),
+            Task::Answer(reply, text) => reply.send(answer(text)),
+            Task::Away(left, back) => {
+                left.send(()).expect("the test waits");
+                assert!(back.recv().is_err());
+            }
+            Task::GiveUpLane => lane = None,
+            Task::SetOpen(open) => lane.as_mut().expect("a lane").set_open(open),
+            Task::End => return,
         }
     }
 }
@@ -95,6 +103,7 @@ fn work(tasks: &Receiver<Task>) {
 struct Served {
     address: SocketAddr,
     running: Option<Running>,
+    thread: Option<JoinHandle<()>>,
     tasks: Sender<Task>,
     waker: Arc<OnceLock<Waker>>,
 }
@@ -104,13 +113,13 @@ impl Served {
         let (tasks, waiting) = unbounded();
         let waker = Arc::new(OnceLock::new());
         let thread = thread::Builder::new().name(WRITER.to_owned());
-        thread.spawn(move || work(&waiting)).expect("a thread");
+        let thread = Some(thread.spawn(move || work(&waiting)).expect("a thread"));
         let server = Server::bind("127.0.0.1", 0, limits, Arc::new(Metrics::new(&["all"])));
         let server = server.expect("a free port");
         let address = server.local_addr();
         let service = Writes { tasks: tasks.clone(), waker: Arc::clone(&waker) };
         let running = Some(server.start(service).expect("threads"));
-        Served { address, running, tasks, waker }
+        Served { address, running, thread, tasks, waker }
     }
 
     fn give(&self, task: Task) {
@@ -119,8 +128,10 @@ impl Served {
 
     /// Sends the thread away until what is given back is dropped.
     fn send_away(&self) -> Sender<()> {
+        let (gone, left) = bounded(0);
         let (back, away) = bounded(0);
-        self.give(Task::Away(away));
+        self.give(Task::Away(gone, away));
+        left.recv().expect("the thread lives");
         back
     }
 
@@ -129,6 +140,15 @@ impl Served {
         let mut client = Client::connect(self.address);
         enter(&mut client);
         client
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.running = None;
+        self.give(Task::End);
+        let ended = self.thread.take().is_none_or(|thread| thread.join().is_ok());
+        assert!(ended || thread::panicking(), "the thread has panicked");
     }
 }
 
@@ -251,10 +271,6 @@ fn refusals_and_ends_are_seen_to_there_too() {
     let last = request("PUT", "/last", &[("Connection", "close")], Some("1"));
     served_by(&client.send(last), "/last");
     client.expect_close();
-
-    // One that goes without a word.
-    drop(served.writing_client());
-    enter(&mut Client::connect(served.address));
 }
 
 #[test]
@@ -293,6 +309,20 @@ fn a_lane_that_is_given_up_gives_everybody_back() {
 }
 
 #[test]
+fn a_lane_can_be_closed_for_a_while() {
+    let served = Served::start(limits(2));
+    let mut client = served.writing_client();
+    for _ in 0..3 {
+        served.give(Task::SetOpen(false));
+        // The thread may be at it while the first of these come.
+        let by = (0..4 * LATE_MIN).map(|_| served_by(&client.send(put("/w")), "/w"));
+        assert!(by.skip(LATE_MIN).all(|by| by != WRITER));
+        served.give(Task::SetOpen(true));
+        enter(&mut client);
+    }
+}
+
+#[test]
 fn a_stop_and_a_time_out_reach_it() {
     let mut served = Served::start(limits(2));
     let (mut idle, mut busy) = (served.writing_client(), served.writing_client());
@@ -306,7 +336,7 @@ fn a_stop_and_a_time_out_reach_it() {
     served_by(&answer, "/w");
     stopping.join().expect("it stops");
 
-    let idle_timeout = Duration::from_millis(100);
+    let idle_timeout = Duration::from_secs(1);
     let served = Served::start(Limits { idle_timeout, ..limits(2) });
     let mut client = served.writing_client();
     client.expect_close();

@@ -63,7 +63,7 @@ impl Acceptor {
             }
             if swept.elapsed() >= tick {
                 keeper::sweep(&self.core, &self.slots);
-                lane::watch(&self.core);
+                lane::watch(&self.core, &self.slots);
                 swept = Instant::now();
             }
         }
@@ -135,7 +135,7 @@ impl Acceptor {
             service.drain();
             keeper::close_idle(&slots);
             keeper::sweep(&core, &slots);
-            lane::watch(&core);
+            lane::watch(&core, &slots);
             let left = core.open_connections();
             if left == 0 {
                 return;

@@ -14,7 +14,7 @@ use super::connection::{Asked, Written};
 use super::output::Output;
 use crate::metrics::Metrics;
 
-/// A worker's desk; that of any other thread stays empty.
+/// A worker's desk, or that of the thread that serves the lane; that of any other stays empty.
 struct Desk {
     /// Index and generation of the slot whose request is being handled and not yet answered.
     open: Option<(u32, u32)>,

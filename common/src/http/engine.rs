@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,12 +54,6 @@ impl Poller {
     }
 }
 
-impl AsFd for Poller {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
-    }
-}
-
 /// A counter that wakes whoever polls it.
 pub(super) struct Wake {
     fd: OwnedFd,
@@ -81,7 +75,7 @@ impl Wake {
 }
 
 impl AsFd for Wake {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
@@ -94,7 +88,7 @@ pub(super) struct Core {
     /// What all workers wait on.
     pub(super) poller: Poller,
     /// What a thread of the service's own waits on, where there are few workers.
-    pub(super) lane: Option<LaneSet>,
+    pub(super) lane: Option<Arc<LaneSet>>,
     /// Wakes the acceptor.
     pub(super) acceptor: Wake,
     started: Instant,
@@ -105,12 +99,11 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let poller = Poller::new()?;
-        let lane = LaneSet::beside(&poller, &limits)?;
+        let lane = LaneSet::new(&limits)?;
         Ok(Core {
             limits,
             metrics,
-            poller,
+            poller: Poller::new()?,
             lane,
             acceptor: Wake::new()?,
             started: Instant::now(),

@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 use super::acceptor::Acceptor;
 use super::bind::{BindError, listener, within_descriptors};
 use super::engine::{Core, Slots, Wake};
-use super::lane::Attendant;
+use super::lane::LaneWorker;
 use super::worker::{STOP, Worker};
 use super::{Limits, Service};
 use crate::metrics::Metrics;
@@ -71,7 +71,7 @@ impl Server {
             let worker = Worker::new(Arc::clone(&core), Arc::clone(&slots), Arc::clone(&service));
             running.workers.push(spawn(format!("worker-{index}"), move || worker.run())?);
         }
-        if let Some(lane) = Attendant::open(&core, &slots, &service) {
+        if let Some(lane) = LaneWorker::open(&core, &slots, &service) {
             service.attach(Box::new(lane));
         }
         let acceptor = Acceptor { core, slots, listener, service };

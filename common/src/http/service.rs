@@ -8,7 +8,7 @@ use super::{Reply, Request};
 
 /// What answers requests.
 ///
-/// `call` runs on a worker and must not block: it sends the reply at once, or keeps it and sends
+/// `call` runs on a worker, or on the thread that serves a lane, and must not block: it sends the reply at once, or keeps it and sends
 /// it later from another thread.
 pub trait Service: Send + Sync + 'static {
     /// Answers one request through `reply`.
@@ -18,23 +18,29 @@ pub trait Service: Send + Sync + 'static {
     /// while the stop lasts, for what has come meanwhile.
     fn drain(&self) {}
 
-    /// Offers a service whose writes are all answered by one thread to have that thread serve the
-    /// clients that do nothing but write. Called once, before the first request, by an engine that
-    /// gains by it: one with few workers.
+    /// Offers a service whose writes are all answered by one thread that this thread serve the
+    /// clients that do nothing but write. Called once, at the start, where that is of use: by an
+    /// engine with at most two workers.
     fn attach(&self, lane: Box<dyn Lane>) {
         drop(lane);
     }
 }
 
-/// Connections for a thread of the service's own. Dropping it gives them back to the workers.
+/// Connections for a thread of the service's own. It keeps the service alive; dropping it gives
+/// the connections back to the workers.
 pub trait Lane: Send {
     /// Calls the service with the requests that have come, or with those that come first within
-    /// `timeout`. The thread is expected back soon, and may be away for as long as it has to.
+    /// `timeout`. While the thread stays away for more than 100 ms, the workers take over.
     ///
     /// # Errors
     /// The system does not say what has come.
     fn serve(&mut self, timeout: Duration) -> io::Result<()>;
 
-    /// Ends `serve`: the call that waits, or else the next one.
+    /// Whether connections move to the lane from now on. If not, those that are there go back to
+    /// the workers.
+    fn set_open(&mut self, open: bool);
+
+    /// Ends a call of `serve` that waits, or else the next one. What it was woken for can be seen
+    /// when `serve` returns.
     fn waker(&self) -> Waker;
 }

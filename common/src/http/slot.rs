@@ -348,8 +348,8 @@ fn wait_for(poller: &Poller, connection: &Connection, data: u64, interest: Event
     }
 }
 
-/// Nothing, but for errors, which are always reported.
-pub(super) const QUIET: EventFlags = EventFlags::ET;
+/// Nothing, but for a connection that has broken, which is always reported.
+const QUIET: EventFlags = EventFlags::ET;
 
 /// Room for more output.
 const OUTPUT: EventFlags = EventFlags::OUT.union(EventFlags::ET);

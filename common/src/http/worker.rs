@@ -13,7 +13,6 @@ use super::connection::{Asked, Connection, Phase, Revisit, access};
 use super::decode::{Advance, Decoder, Terms};
 use super::desk::{self, Answered};
 use super::engine::{Core, Slots};
-use super::lane::TAKE_BACK;
 use super::limits::Refusal;
 use super::output::Output;
 use super::slot::{Slot, SlotState, is_head};
@@ -32,14 +31,14 @@ const EVENTS_MAX: usize = 8;
 /// Bytes read from a connection at once.
 const INPUT_BYTES: usize = 64 << 10;
 
-pub(super) struct Worker<S: ?Sized> {
+pub(super) struct Worker<S> {
     pub(super) core: Arc<Core>,
     pub(super) slots: Arc<Slots>,
     pub(super) service: Arc<S>,
     /// What was just read; a request that came whole is handled right here.
     input: Vec<u8>,
-    /// Whether it is the thread of a lane, which leaves most requests to others.
-    in_lane: bool,
+    /// Whether it serves the lane, and leaves most requests to the others.
+    is_lane: bool,
 }
 
 /// Who has the request now.
@@ -71,19 +70,19 @@ enum Pause {
     },
 }
 
-impl<S: Service + ?Sized> Worker<S> {
+impl<S: Service> Worker<S> {
     pub(super) fn new(core: Arc<Core>, slots: Arc<Slots>, service: Arc<S>) -> Self {
-        Worker { core, slots, service, input: vec![0; INPUT_BYTES], in_lane: false }
+        Worker { core, slots, service, input: vec![0; INPUT_BYTES], is_lane: false }
     }
 
-    /// One for the thread of a lane, which serves requests of less than so many bytes.
+    /// One that serves the lane, and of that requests of less than so many bytes.
     pub(super) fn of_lane(
         core: Arc<Core>,
         slots: Arc<Slots>,
         service: Arc<S>,
         input_bytes: usize,
     ) -> Self {
-        Worker { core, slots, service, input: vec![0; input_bytes], in_lane: true }
+        Worker { core, slots, service, input: vec![0; input_bytes], is_lane: true }
     }
 
     pub(super) fn run(mut self) {
@@ -98,11 +97,10 @@ impl<S: Service + ?Sized> Worker<S> {
                 }
             };
             for event in events {
-                match (event.data.u64(), &core.lane) {
-                    (STOP, _) => return,
-                    (TAKE_BACK, Some(lane)) => lane.take_back(&self.slots),
-                    _ => self.serve_event(event),
+                if event.data.u64() == STOP {
+                    return;
                 }
+                self.serve_event(event);
             }
         }
     }
@@ -128,7 +126,7 @@ impl<S: Service + ?Sized> Worker<S> {
         let Some(connection) = &mut state.connection else { return };
         match connection.phase {
             Phase::Reading if connection.out.is_empty() => {}
-            Phase::Lingering { .. } if self.in_lane => {
+            Phase::Lingering { .. } if self.is_lane => {
                 return slot.leave_lane(connection, generation);
             }
             Phase::Lingering { bytes_left } => {
@@ -143,8 +141,8 @@ impl<S: Service + ?Sized> Worker<S> {
                 return slot.settle(&mut state);
             }
         }
-        // What comes in pieces, or in a row, is not for the thread of a lane.
-        if self.in_lane && !connection.inbox.is_empty() {
+        // What comes in pieces, or in a row, is not for the lane.
+        if self.is_lane && !connection.inbox.is_empty() {
             return slot.leave_lane(connection, generation);
         }
         connection.revisit = if ended || connection.unseen { Revisit::Now } else { Revisit::No };
@@ -157,7 +155,7 @@ impl<S: Service + ?Sized> Worker<S> {
                     if count == self.input.len() {
                         connection.revisit = Revisit::Now;
                     }
-                    if self.in_lane && !is_for_lane(&self.input, count) {
+                    if self.is_lane && !is_for_lane(&self.input, count) {
                         connection.inbox.extend_from_slice(&self.input[..count]);
                         connection.unseen = true;
                         return slot.leave_lane(connection, generation);
@@ -194,8 +192,9 @@ impl<S: Service + ?Sized> Worker<S> {
     ) {
         let input = if inbox.is_empty() { &self.input[..fresh] } else { &inbox[..] };
         let is_late = Cell::new(false);
-        let caller = Caller { slot, generation, service: &*self.service, is_late: &is_late };
+        let caller = Caller { slot, generation, service: &*self.service, is_late };
         let (used, pause) = caller.requests(input, &mut decoder);
+        let is_late = caller.is_late.get();
         if inbox.is_empty() {
             inbox.extend_from_slice(&self.input[used..fresh]);
         } else {
@@ -217,7 +216,7 @@ impl<S: Service + ?Sized> Worker<S> {
         if used > 0 {
             connection.waits_for = None;
         }
-        if !is_late.get() {
+        if !is_late {
             connection.late = 0;
         }
         match pause {
@@ -247,7 +246,7 @@ impl<S: Service + ?Sized> Worker<S> {
         }
         slot.settle(&mut state);
         if let Some(connection) = &mut state.connection {
-            if is_late.get() {
+            if is_late {
                 slot.enter_lane(connection, generation);
             } else {
                 slot.leave_lane(connection, generation);
@@ -271,8 +270,8 @@ fn park(connection: &mut Connection) {
     }
 }
 
-/// Whether a lane's thread is to serve what was read: a request that may change something, with a
-/// head that says so at once, and less than would fill its input.
+/// Whether the lane's thread is to serve what was read: a request that may change something, and
+/// is shorter than its input.
 fn is_for_lane(input: &[u8], count: usize) -> bool {
     let changes = [&b"PUT "[..], b"POST ", b"DELETE "];
     count < input.len() && changes.iter().any(|method| input[..count].starts_with(method))
@@ -294,15 +293,15 @@ fn linger(scratch: &mut [u8], slot: &Slot, state: &mut SlotState, bytes_left: us
 }
 
 /// The requests of one turn.
-struct Caller<'a, S: ?Sized> {
+struct Caller<'a, S> {
     slot: &'a Arc<Slot>,
     generation: u32,
     service: &'a S,
-    /// Whether the last request is answered by another thread.
-    is_late: &'a Cell<bool>,
+    /// Whether the last request may change something and was not answered at once.
+    is_late: Cell<bool>,
 }
 
-impl<S: Service + ?Sized> Caller<'_, S> {
+impl<S: Service> Caller<'_, S> {
     /// Handles what is whole in `input`, in order; says how many bytes that was.
     fn requests(&self, input: &[u8], decoder: &mut Decoder) -> (usize, Pause) {
         let limits = &self.slot.core.limits;
@@ -353,7 +352,7 @@ impl<S: Service + ?Sized> Caller<'_, S> {
             log::error!("a handler panicked: {} {}", request.method, escaped(request.path));
         }
         let answered = desk::close();
-        self.is_late.set(answered.is_none());
+        self.is_late.set(answered.is_none() && !request.method.is_safe());
         match answered {
             Some(Answered { status, at, took, keep_alive, output_bytes }) => {
                 access(&request.method, request.path, status, took);
@@ -367,9 +366,7 @@ impl<S: Service + ?Sized> Caller<'_, S> {
     fn kept(&self, request: &Request<'_>) -> Called {
         let mut state = self.slot.lock();
         let Some(connection) = state.of(self.generation) else { return Called::Parked };
-        if !request.method.is_safe() {
-            connection.late = connection.late.saturating_add(1);
-        }
+        connection.late = connection.late.saturating_add(1);
         if connection.phase == Phase::Answered
             && let Some(exchange) = connection.exchange.take()
         {

@@ -161,6 +161,9 @@ impl Committer {
             self.resume();
         }
         let shared = Arc::clone(&self.shared);
+        if let Some(are_slow) = shared.lookups.are_slow() {
+            self.jobs.set_open(!are_slow);
+        }
         let Ok(view) = shared.view() else {
             refuse(first, &self.refusal());
             return false;

@@ -13,6 +13,7 @@ mod counters;
 mod directory;
 mod group;
 mod journal;
+mod lookups;
 mod manifest;
 mod queue;
 mod record;
@@ -33,6 +34,7 @@ use self::cache::Cache;
 use self::commit::{Committer, Health, Job};
 use self::counters::Counters;
 use self::directory::Directory;
+use self::lookups::Lookups;
 use self::queue::Queue;
 use self::tree::{Tree, View};
 use super::clock::Clock;
@@ -92,6 +94,7 @@ struct Shared {
     jobs: Queue,
     published: RwLock<Option<Arc<View>>>,
     cache: Cache,
+    lookups: Lookups,
     health: Mutex<Option<Refused>>,
     waiters: Waiters,
     keeper: Keeper,
@@ -124,6 +127,7 @@ impl Durable {
             jobs,
             published: RwLock::new(Some(Arc::new(view))),
             cache: Cache::new(options.cache_bytes / CACHE_PART),
+            lookups: Lookups::default(),
             health: Mutex::new(None),
             waiters: Waiters::default(),
             keeper,
@@ -214,10 +218,13 @@ impl Shared {
         condition: &Condition,
         done: impl FnOnce(&Op<'_>, Result<(Done, Version), Refused>) + Send + 'static,
     ) {
-        // The commit thread has to know what is there: finding it is work that many can share, and
-        // that it need not wait for where it comes from the disk. It does so itself if this fails.
+        // The commit thread has to know what is there: finding it is work that the workers can
+        // share, and that it need not wait for where it comes from the disk. It does so itself if
+        // this fails.
         if self.published.try_read().is_ok() {
+            let began = Instant::now();
             let _ = self.entry(key.as_str().as_bytes());
+            self.lookups.note(began.elapsed());
         }
         let op = Op { key: key.clone(), action, condition: condition.clone() }.to_owned();
         self.submit(Job::Step { op, done: Box::new(done) });
