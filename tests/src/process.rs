@@ -28,6 +28,17 @@ impl Process {
         self.status("Threads:")
     }
 
+    /// How often those of its threads whose names begin so have gone to sleep.
+    #[track_caller]
+    pub fn sleeps(self, name: &str) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid.as_raw_nonzero()));
+        let statuses = threads.expect("it runs").map(|thread| {
+            fs::read_to_string(thread.expect("it runs").path().join("status")).expect("it runs")
+        });
+        let named = statuses.filter(|status| status.starts_with(&format!("Name:\t{name}")));
+        named.map(|status| field(&status, "voluntary_ctxt_switches:")).sum()
+    }
+
     /// Its open descriptors.
     #[track_caller]
     pub fn descriptors(self) -> usize {
@@ -53,13 +64,18 @@ impl Process {
         ticks.map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
     }
 
-    fn status(self, field: &str) -> u64 {
+    fn status(self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.pid.as_raw_nonzero());
-        let status = fs::read_to_string(path).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number.map(u64::from_str).expect("the kernel names it").expect("a number")
+        field(&fs::read_to_string(path).expect("it runs"), name)
     }
+}
+
+/// A number in the status of a process or a thread.
+#[track_caller]
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.map(u64::from_str).expect("the kernel names it").expect("a number")
 }
 
 /// Lets this program open so many descriptors; false when the machine does not allow it.

@@ -9,8 +9,8 @@
 //! Invariants: input is reported by one of the two sets, but for the moment of a move, when a worker
 //! and the thread may both be told; whoever takes it first serves it. The thread serves what is
 //! small, came whole, may change something and is not answered at once; with anything else the
-//! connection goes back to the workers. So do all when the thread is away for too long: it may wait
-//! for a disk, and who reads does not wait with it.
+//! connection goes back to the workers. So do all when the thread is away for too long, because it
+//! waits for a disk perhaps: who has only written and reads now waits for that so long at most.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -44,7 +44,7 @@ const WAKE: u64 = u64::MAX;
 pub(super) struct LaneSet {
     poller: Poller,
     notifier: Arc<Notifier>,
-    /// Whether there is a thread that serves it.
+    /// Whether connections move to it: there is a thread, and it wants them.
     open: AtomicBool,
     /// Since when that thread has not waited for it, in milliseconds of the core's clock; `NEVER`
     /// while it does.

@@ -8,8 +8,8 @@ use super::{Reply, Request};
 
 /// What answers requests.
 ///
-/// `call` runs on a worker, or on the thread that serves a lane, and must not block: it sends the reply at once, or keeps it and sends
-/// it later from another thread.
+/// `call` runs on a worker, or on the thread that serves a lane, and must not block: it sends the
+/// reply at once, or keeps it and sends it later.
 pub trait Service: Send + Sync + 'static {
     /// Answers one request through `reply`.
     fn call(&self, request: &Request<'_>, reply: Reply);
@@ -30,7 +30,8 @@ pub trait Service: Send + Sync + 'static {
 /// the connections back to the workers.
 pub trait Lane: Send {
     /// Calls the service with the requests that have come, or with those that come first within
-    /// `timeout`. While the thread stays away for more than 100 ms, the workers take over.
+    /// `timeout`. From a thread that stays away for more than 100 ms the workers take them back,
+    /// within half a second.
     ///
     /// # Errors
     /// The system does not say what has come.

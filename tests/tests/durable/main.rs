@@ -12,6 +12,7 @@ mod model;
 mod opening;
 mod power;
 mod refusals;
+mod threads;
 mod writers;
 
 use std::io::{self, Write};
@@ -28,7 +29,7 @@ fn on(data: &Path) -> Launch {
 }
 
 /// With a small memtable, so that tables are written and merged among few writes. In every second
-/// round the commit thread reads from those who write itself, in the others it is the workers.
+/// round the commit thread serves clients that go on writing, in the others the workers do.
 fn small(data: &Path, round: u64) -> Launch {
     on(data)
         .env("CACHE_SIZE", "4MiB")

@@ -222,9 +222,11 @@ impl Shared {
         // share, and that it need not wait for where it comes from the disk. It does so itself if
         // this fails.
         if self.published.try_read().is_ok() {
-            let began = Instant::now();
+            let began = self.jobs.has_lane().then(Instant::now);
             let _ = self.entry(key.as_str().as_bytes());
-            self.lookups.note(began.elapsed());
+            if let Some(began) = began {
+                self.lookups.note(began.elapsed());
+            }
         }
         let op = Op { key: key.clone(), action, condition: condition.clone() }.to_owned();
         self.submit(Job::Step { op, done: Box::new(done) });
