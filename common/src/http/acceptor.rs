@@ -46,7 +46,7 @@ impl Acceptor {
         let mut swept = Instant::now();
         let mut warned: Option<Instant> = None;
         while !self.core.is_draining() {
-            let ready = self.wait(tick);
+            let ready = self.wait(tick.saturating_sub(swept.elapsed()));
             if ready {
                 match self.accept() {
                     Accepted::All | Accepted::Some => {}

@@ -26,8 +26,7 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Whether it is in the lane rather than with the workers.
     pub(super) in_lane: bool,
-    /// Requests in a row, as far as that is of interest, that may have changed something and were
-    /// not answered at once.
+    /// Requests in a row, as far as that is of interest, that were such as the lane is for.
     pub(super) late: u8,
     /// Bytes of the unfinished request, and of those behind it.
     pub(super) inbox: Vec<u8>,

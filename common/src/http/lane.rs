@@ -25,8 +25,8 @@ use super::engine::{Core, Poller, Slots, Wake, millis};
 use super::worker::Worker;
 use super::{Lane, Limits, Service};
 
-/// Requests in a row that may change something and were not answered at once, after which a
-/// connection moves to the lane.
+/// Requests in a row for the thread, by all that is said above, after which a connection moves to
+/// the lane.
 pub(super) const LATE_MIN: u8 = 16;
 /// With more workers than this they read faster than one thread can.
 const WORKERS_MAX: usize = 2;
@@ -35,7 +35,7 @@ const AWAY_MAX: Duration = Duration::from_millis(100);
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 64;
 /// Bytes of a request that the thread serves: reading what is larger is work for many.
-const INPUT_BYTES: usize = 16 << 10;
+pub(super) const INPUT_BYTES: usize = 16 << 10;
 
 /// The event that wakes the thread.
 const WAKE: u64 = u64::MAX;
@@ -90,8 +90,8 @@ impl LaneSet {
     }
 }
 
-/// Has the workers take back all connections from a thread that is away for too long. Called now
-/// and then.
+/// Has the workers take back all connections from a thread that has been away for too long. Called
+/// now and then.
 pub(super) fn watch(core: &Core, slots: &Slots) {
     let since = core.lane.as_ref().map_or(NEVER, |set| set.away_since.load(Ordering::Relaxed));
     if since.saturating_add(millis(AWAY_MAX)) <= core.now_ms() {

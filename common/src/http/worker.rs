@@ -16,7 +16,7 @@ use super::engine::{Core, Slots};
 use super::limits::Refusal;
 use super::output::Output;
 use super::slot::{Slot, SlotState, is_head};
-use super::{Reply, Request, Service, encode};
+use super::{Reply, Request, Service, encode, lane};
 use crate::text::escaped;
 
 /// The event that ends the workers.
@@ -194,7 +194,8 @@ impl<S: Service> Worker<S> {
         let is_late = Cell::new(false);
         let caller = Caller { slot, generation, service: &*self.service, is_late };
         let (used, pause) = caller.requests(input, &mut decoder);
-        let is_late = caller.is_late.get();
+        let came_alone = used == fresh && fresh < lane::INPUT_BYTES;
+        let is_late = came_alone && caller.is_late.get();
         if inbox.is_empty() {
             inbox.extend_from_slice(&self.input[used..fresh]);
         } else {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// What takes longer has come from the disk.
+/// What takes longer has come from the disk, as a rule.
 const SLOW_MIN: Duration = Duration::from_micros(40);
 /// Look-ups that are judged together.
 const WINDOW: u32 = 256;
