@@ -22,8 +22,13 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 /// Hands each `PUT` to the thread and answers everything else at once; every answer has the
 /// request's path and who called the service.
-struct Writes {
-    tasks: Sender<Task>,
+struct Writes(Tasks);
+
+/// Where the thread is given its tasks.
+#[derive(Clone)]
+struct Tasks {
+    sender: Sender<Task>,
+    /// Wakes it while it waits for the lane.
     waker: Arc<OnceLock<Waker>>,
 }
 
@@ -43,28 +48,24 @@ impl Service for Writes {
         let thread = thread::current();
         let text = format!("{} {}", request.path, thread.name().unwrap_or_default());
         if request.method == "PUT" {
-            self.give(Task::Answer(reply, text));
+            self.0.give(Task::Answer(reply, text));
         } else {
             reply.send(answer(text));
         }
     }
 
     fn attach(&self, lane: Box<dyn Lane>) {
-        assert!(self.waker.set(lane.waker()).is_ok(), "a second lane");
-        self.give(Task::Lane(lane));
+        assert!(self.0.waker.set(lane.waker()).is_ok(), "a second lane");
+        self.0.give(Task::Lane(lane));
     }
 }
 
-impl Writes {
+impl Tasks {
     fn give(&self, task: Task) {
-        give(&self.tasks, &self.waker, task);
-    }
-}
-
-fn give(tasks: &Sender<Task>, waker: &OnceLock<Waker>, task: Task) {
-    tasks.send(task).expect("the thread lives");
-    if let Some(waker) = waker.get() {
-        waker.wake_by_ref();
+        self.sender.send(task).expect("the thread lives");
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
     }
 }
 
@@ -77,14 +78,13 @@ fn work(tasks: &Receiver<Task>) {
     let mut lane: Option<Box<dyn Lane>> = None;
     loop {
         let task = match &mut lane {
-            None => tasks.recv(),
+            None => tasks.recv().expect("the service lives"),
             Some(lane) => {
                 lane.serve(if tasks.is_empty() { NEVER } else { Duration::ZERO }).expect("epoll");
                 let Ok(task) = tasks.try_recv() else { continue };
-                Ok(task)
+                task
             }
         };
-        let task = task.expect("the service lives");
         match task {
             Task::Lane(given) => lane = Some(given),
             Task::Answer(reply, text) => reply.send(answer(text)),
@@ -104,33 +104,27 @@ struct Served {
     address: SocketAddr,
     running: Option<Running>,
     thread: Option<JoinHandle<()>>,
-    tasks: Sender<Task>,
-    waker: Arc<OnceLock<Waker>>,
+    tasks: Tasks,
 }
 
 impl Served {
     fn start(limits: Limits) -> Self {
-        let (tasks, waiting) = unbounded();
-        let waker = Arc::new(OnceLock::new());
+        let (sender, waiting) = unbounded();
+        let tasks = Tasks { sender, waker: Arc::default() };
         let thread = thread::Builder::new().name(WRITER.to_owned());
         let thread = Some(thread.spawn(move || work(&waiting)).expect("a thread"));
         let server = Server::bind("127.0.0.1", 0, limits, Arc::new(Metrics::new(&["all"])));
         let server = server.expect("a free port");
         let address = server.local_addr();
-        let service = Writes { tasks: tasks.clone(), waker: Arc::clone(&waker) };
-        let running = Some(server.start(service).expect("threads"));
-        Served { address, running, thread, tasks, waker }
-    }
-
-    fn give(&self, task: Task) {
-        give(&self.tasks, &self.waker, task);
+        let running = Some(server.start(Writes(tasks.clone())).expect("threads"));
+        Served { address, running, thread, tasks }
     }
 
     /// Sends the thread away until what is given back is dropped.
     fn send_away(&self) -> Sender<()> {
         let (gone, left) = bounded(0);
         let (back, away) = bounded(0);
-        self.give(Task::Away(gone, away));
+        self.tasks.give(Task::Away(gone, away));
         left.recv().expect("the thread lives");
         back
     }
@@ -146,7 +140,7 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.running = None;
-        self.give(Task::End);
+        self.tasks.give(Task::End);
         let ended = self.thread.take().is_none_or(|thread| thread.join().is_ok());
         assert!(ended || thread::panicking(), "the thread has panicked");
     }
@@ -193,6 +187,14 @@ fn assert_worker(by: &str) {
     assert!(by.starts_with("worker-"), "{by}");
 }
 
+/// Writes so often, each time served by a worker.
+#[track_caller]
+fn assert_stays_with_workers(client: &mut Client, writes: usize) {
+    for _ in 0..writes {
+        assert_worker(&served_by(&client.send(put("/w")), "/w"));
+    }
+}
+
 #[test]
 fn who_only_writes_is_served_by_the_thread_that_answers() {
     for workers in [1, 2] {
@@ -215,11 +217,8 @@ fn who_only_writes_is_served_by_the_thread_that_answers() {
 #[test]
 fn where_there_are_many_workers_they_serve_everybody() {
     let served = Served::start(limits(3));
-    assert!(served.waker.get().is_none(), "a lane was offered");
-    let mut client = Client::connect(served.address);
-    for _ in 0..10 * LATE_MIN {
-        assert_worker(&served_by(&client.send(put("/w")), "/w"));
-    }
+    assert!(served.tasks.waker.get().is_none(), "a lane was offered");
+    assert_stays_with_workers(&mut Client::connect(served.address), 10 * LATE_MIN);
 }
 
 #[test]
@@ -297,14 +296,12 @@ fn a_lane_that_is_given_up_gives_everybody_back() {
     let served = Served::start(limits(2));
     let mut clients: Vec<Client> = (0..10).map(|_| served.writing_client()).collect();
     let away = served.send_away();
-    served.give(Task::GiveUpLane);
+    served.tasks.give(Task::GiveUpLane);
     clients[0].write(put("/before"));
     drop(away);
     served_by(&clients[0].read(), "/before");
     for client in &mut clients[1..] {
-        for _ in 0..2 * LATE_MIN {
-            assert_worker(&served_by(&client.send(put("/w")), "/w"));
-        }
+        assert_stays_with_workers(client, 2 * LATE_MIN);
     }
 }
 
@@ -313,11 +310,11 @@ fn a_lane_can_be_closed_for_a_while() {
     let served = Served::start(limits(2));
     let mut client = served.writing_client();
     for _ in 0..3 {
-        served.give(Task::SetOpen(false));
+        served.tasks.give(Task::SetOpen(false));
         // The thread may be at it while the first of these come.
         let by = (0..4 * LATE_MIN).map(|_| served_by(&client.send(put("/w")), "/w"));
         assert!(by.skip(LATE_MIN).all(|by| by != WRITER));
-        served.give(Task::SetOpen(true));
+        served.tasks.give(Task::SetOpen(true));
         enter(&mut client);
     }
 }

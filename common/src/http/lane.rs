@@ -122,7 +122,7 @@ impl<S: Service> LaneWorker<S> {
         let set = Arc::clone(core.lane.as_ref()?);
         set.open.store(true, Ordering::Release);
         let (core, slots, service) = (Arc::clone(core), Arc::clone(slots), Arc::clone(service));
-        Some(LaneWorker { set, worker: Worker::of_lane(core, slots, service, INPUT_BYTES) })
+        Some(LaneWorker { set, worker: Worker::of_lane(core, slots, service) })
     }
 }
 

@@ -75,14 +75,9 @@ impl<S: Service> Worker<S> {
         Worker { core, slots, service, input: vec![0; INPUT_BYTES], is_lane: false }
     }
 
-    /// One that serves the lane, and of that requests of less than so many bytes.
-    pub(super) fn of_lane(
-        core: Arc<Core>,
-        slots: Arc<Slots>,
-        service: Arc<S>,
-        input_bytes: usize,
-    ) -> Self {
-        Worker { core, slots, service, input: vec![0; input_bytes], is_lane: true }
+    /// One that serves the lane.
+    pub(super) fn of_lane(core: Arc<Core>, slots: Arc<Slots>, service: Arc<S>) -> Self {
+        Worker { core, slots, service, input: vec![0; lane::INPUT_BYTES], is_lane: true }
     }
 
     pub(super) fn run(mut self) {
@@ -217,9 +212,7 @@ impl<S: Service> Worker<S> {
         if used > 0 {
             connection.waits_for = None;
         }
-        if !is_late {
-            connection.late = 0;
-        }
+        connection.late = if is_late { connection.late.saturating_add(1) } else { 0 };
         match pause {
             Pause::Incomplete { send_continue } => {
                 connection.await_request();
@@ -367,7 +360,6 @@ impl<S: Service> Caller<'_, S> {
     fn kept(&self, request: &Request<'_>) -> Called {
         let mut state = self.slot.lock();
         let Some(connection) = state.of(self.generation) else { return Called::Parked };
-        connection.late = connection.late.saturating_add(1);
         if connection.phase == Phase::Answered
             && let Some(exchange) = connection.exchange.take()
         {

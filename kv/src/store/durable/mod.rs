@@ -207,10 +207,6 @@ impl Shared {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health.refusal();
     }
 
-    fn submit(&self, job: Job) {
-        self.jobs.send(job);
-    }
-
     fn step(
         &self,
         key: &Key<'_>,
@@ -229,7 +225,7 @@ impl Shared {
             }
         }
         let op = Op { key: key.clone(), action, condition: condition.clone() }.to_owned();
-        self.submit(Job::Step { op, done: Box::new(done) });
+        self.jobs.send(Job::Step { op, done: Box::new(done) });
     }
 }
 
@@ -258,7 +254,7 @@ impl Tended for Shared {
             return 0;
         }
         let (done, swept) = bounded(1);
-        self.submit(Job::Sweep { from_ms, entries_max, done });
+        self.jobs.send(Job::Sweep { from_ms, entries_max, done });
         let count = swept.recv().unwrap_or_default();
         if count < entries_max && self.health.lock().is_ok_and(|health| health.is_none()) {
             self.swept_to_ms.store(now_ms, Ordering::Relaxed);
@@ -347,7 +343,7 @@ impl Store for Durable {
             }
             done(ops, outcome);
         };
-        self.shared.submit(Job::Batch { ops, done: Box::new(done) });
+        self.shared.jobs.send(Job::Batch { ops, done: Box::new(done) });
     }
 
     fn list(
@@ -370,7 +366,9 @@ impl Store for Durable {
         prefix: &str,
         done: impl FnOnce(Result<usize, Refused>) + Send + 'static,
     ) {
-        self.shared.submit(Job::DeletePrefix { prefix: prefix.to_owned(), done: Box::new(done) });
+        self.shared
+            .jobs
+            .send(Job::DeletePrefix { prefix: prefix.to_owned(), done: Box::new(done) });
     }
 
     fn export(&self) -> Result<Export, Refused> {
@@ -402,7 +400,7 @@ impl Store for Durable {
             }
             done(outcome);
         };
-        self.shared.submit(Job::Import { entries, done: Box::new(done) });
+        self.shared.jobs.send(Job::Import { entries, done: Box::new(done) });
     }
 
     fn wait(&self, key: &Key<'_>, wait: Wait, waiter: Box<dyn Waiter>) {
@@ -435,7 +433,7 @@ impl Store for Durable {
     }
 
     fn close(&self) {
-        self.shared.submit(Job::Stop);
+        self.shared.jobs.send(Job::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             log::error!("the commit thread has panicked");
