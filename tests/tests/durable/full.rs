@@ -99,7 +99,7 @@ fn check_all(connection: &mut Connection, count: usize, but: &[usize]) {
 }
 
 #[track_caller]
-fn goes_on(connection: &mut Connection, key: &str) {
+pub(crate) fn goes_on(connection: &mut Connection, key: &str) {
     eventually("room", || {
         let answer = connection.put(key, "1").expect("an answer");
         // 503 for what was written when the background failed, and will be cut off.

@@ -2,10 +2,11 @@
 //! next start has all of it.
 
 use rustix::process::Signal;
-use tests::Finished;
 use tests::forgetful::{Crash, Fault, Forgetful, MountPoint, Options, Times};
+use tests::{Finished, eventually};
 
 use crate::connection::Connection;
+use crate::full::goes_on;
 use crate::model::Model;
 use crate::{connect, kill, on, writers};
 
@@ -48,6 +49,8 @@ fn after_an_error_nothing_is_acknowledged_before_a_restart() {
         for _ in 0..2 {
             assert!(connection.put("kept", "1").expect("an answer").is_done());
         }
+        // What the background still writes of the start would be struck instead, and made up for.
+        eventually("table", || (connection.metric("kv_journals") < 2.0).then_some(()));
         disk.fail(fault, times);
         let answer = connection.put("refused", "0").expect("an answer");
         assert_eq!(answer.status, 503, "{fault:?}: {answer:?}");
@@ -125,21 +128,23 @@ fn a_start_that_cannot_begin_a_journal_goes_on_with_the_last_one() {
         let server = on(point.path()).start();
         assert!(connect(&server).put("kept", "1").expect("an answer").is_done());
         kill(server);
-        disk.fail(fault, Times::Once);
+        // What fails once may be a write of the background, which is made up for later.
+        disk.fail(fault, Times::Always);
         let server = on(point.path()).start();
         server.log().wait_for("the last journal goes on");
+        disk.heal();
         let mut connection = connect(&server);
         assert_eq!(connection.find("kept").map(|(value, _)| value).as_deref(), Some("1"));
-        assert!(connection.put("more", "2").expect("an answer").is_done());
+        goes_on(&mut connection, "more");
         kill(server);
         drop(mount);
         disk.crash(Crash::Forget, 0);
         let _mount = disk.mount(point.path()).expect("it was mounted before");
         let server = on(point.path()).start();
         let mut connection = connect(&server);
-        for (key, kept) in [("kept", "1"), ("more", "2")] {
+        for key in ["kept", "more"] {
             let found = connection.find(key).map(|(value, _)| value);
-            assert_eq!(found.as_deref(), Some(kept), "{fault:?}, {key}");
+            assert_eq!(found.as_deref(), Some("1"), "{fault:?}, {key}");
         }
     }
 }
