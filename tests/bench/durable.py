@@ -24,6 +24,7 @@ from pathlib import Path
 
 from bench import ROOT, TARGET, builds, machine, say
 from load import redis_outcome
+from outcome import Outcome, outcome, percentile
 from peers import Kv, Redis, Started
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -60,17 +61,17 @@ class RedisAof(Redis):
         return redis + ["--appendonly", "yes", "--appendfsync", "always"]
 
 
-def wrk(port: int, connections: int, method: str, keys: int) -> tuple[float, float]:
-    """Answers a second, and the 99th percentile in microseconds."""
+def wrk(port: int, connections: int, method: str, keys: int) -> Outcome:
+    """Keeps the connections busy with requests for random keys."""
     threads = str(min(2, connections))
     command = ["wrk", "-t", threads, "-c", str(connections), "-d", f"{SECONDS}s", "-s", str(SCRIPT)]
     command += [f"http://127.0.0.1:{port}/", "--", method, str(keys)]
     command += [VALUE] if method == "PUT" else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    outcome = json.loads(done.stdout.splitlines()[-1])
-    if outcome["errors"]:
-        raise RuntimeError(f"{outcome['errors']} errors: {done.stdout}")
-    return outcome["answers"] / outcome["us"] * 1e6, outcome["p99_us"]
+    said = outcome(done.stdout, connections)
+    if said.errors:
+        raise RuntimeError(f"{said.errors} errors")
+    return said
 
 
 def redis_benchmark(port: int, connections: int, test: str, requests: int) -> tuple[float, float]:
@@ -118,7 +119,7 @@ class Run:
         kv, redis = Durable("kv", self.binary), RedisAof()
         for connections in self.requests:
             with kv.started() as started:
-                rate, _ = wrk(started.port, connections, "PUT", WRITTEN_KEYS)
+                rate = wrk(started.port, connections, "PUT", WRITTEN_KEYS).rate
                 synced = metrics(started.port)
             with redis.started() as started:
                 requests = self.requests[connections]
@@ -142,7 +143,7 @@ class Run:
             with peer.started() as started:
                 write(started.port, KEYS, KEYS)
                 wrk(started.port, 64, "GET", KEYS)
-                rates[name], _ = wrk(started.port, 64, "GET", KEYS)
+                rates[name] = wrk(started.port, 64, "GET", KEYS).rate
                 self.values[f"GET {name}"].append(rates[name])
                 kib = started.server.resident_kib()
                 self.values[f"GET resident {name}"].append(kib / 1024)
@@ -153,20 +154,25 @@ class Run:
 
     def while_writing(self, started: Started) -> None:
         """How long reads take while 16 clients write."""
-        _, idle = wrk(started.port, 4, "GET", KEYS)
+        idle = wrk(started.port, 4, "GET", KEYS)
         before = metrics(started.port)
         writer = threading.Thread(target=wrk, args=(started.port, 16, "PUT", WRITTEN_KEYS))
         writer.start()
-        rate, busy = wrk(started.port, 4, "GET", KEYS)
+        busy = wrk(started.port, 4, "GET", KEYS)
         writer.join()
         after = metrics(started.port)
         spent = after["kv_sync_seconds_total"] - before["kv_sync_seconds_total"]
         sync = spent / max(1, after["kv_syncs_total"] - before["kv_syncs_total"]) * 1e6
-        self.values["p99 idle"].append(idle)
-        self.values["p99 busy"].append(busy)
-        self.values["GET busy"].append(rate)
+        self.values["GET busy"].append(busy.rate)
         self.values["sync"].append(sync)
-        self.values["p99 ratio"].append((busy - sync) / idle)
+        for name, idle_of, busy_of in (
+            ("p99", idle.sent, busy.sent),
+            ("corrected p99", idle.corrected, busy.corrected),
+        ):
+            idle_us, busy_us = percentile(idle_of, 99), percentile(busy_of, 99)
+            self.values[f"{name} idle"].append(idle_us)
+            self.values[f"{name} busy"].append(busy_us)
+            self.values[f"{name} ratio"].append((busy_us - sync) / idle_us)
 
     def redis_while_writing(self) -> None:
         """The same of Redis, which reads nothing while it syncs."""
@@ -208,6 +214,9 @@ def page(run: Run, facts: dict[str, str]) -> str:
     def verdict(name: str, bound: float) -> str:
         return "met" if statistics.median(run.values[name]) >= bound else "**missed**"
 
+    def at_most(name: str, bound: float) -> str:
+        return "met" if statistics.median(run.values[name]) <= bound else "**missed**"
+
     lines = [
         "# Benchmarks of the durable store",
         "",
@@ -244,13 +253,23 @@ def page(run: Run, facts: dict[str, str]) -> str:
         f"{verdict('GET ratio 512MiB', 0.8)} when the cache holds the keys, "
         f"{verdict('GET ratio 32MiB', 0.8)} when it holds a part of them.",
         "",
-        f"GET at 4 connections while 16 clients write: 99th percentile {run.row('p99 busy')} µs, "
-        f"{run.row('p99 idle')} µs without them, a sync takes {run.row('sync')} µs; less one sync, "
-        f"{run.row('p99 ratio', '{:.1f}')} times (goal: at most 3). "
-        f"It is {run.row('GET busy')} GET/s then.",
+        "GET at 4 connections, 99th percentile in µs, while 16 clients write and without them. The goal "
+        "is 3 times that without them, beside one sync.",
         "",
-        f"Redis, the same: {run.row('p99 busy Redis')} µs, {run.row('p99 idle Redis')} µs without "
-        f"writers, at {run.row('GET busy Redis')} GET/s, for it reads nothing while it syncs.",
+        "| | without | while they write | times, less a sync | GET/s then |",
+        "|---|---|---|---|---|",
+        f"| kv, of the requests that were sent | {run.row('p99 idle')} | {run.row('p99 busy')} "
+        f"| {run.row('p99 ratio', '{:.1f}')}, {at_most('p99 ratio', 3)} | {run.row('GET busy')} |",
+        f"| the same, corrected | {run.row('corrected p99 idle')} | {run.row('corrected p99 busy')} "
+        f"| {run.row('corrected p99 ratio', '{:.1f}')}, {at_most('corrected p99 ratio', 3)} | |",
+        f"| Redis, of the requests that were sent | {run.row('p99 idle Redis')} "
+        f"| {run.row('p99 busy Redis')} | | {run.row('GET busy Redis')} |",
+        "",
+        f"A sync takes {run.row('sync')} µs. Corrected: with the requests that the 4 connections would have "
+        "sent while they waited, so that a halt counts by its length (coordinated omission). What halts "
+        "readers for some milliseconds: time slices, where the generators' threads and kv's are more "
+        "than the cores, and the syncs with which the tree takes a new table in. Redis reads nothing "
+        "while it syncs.",
         "",
         f"{OVERWRITES:,} overwrites of {OVERWRITTEN_KEYS:,} keys: "
         f"{run.row('amplification', '{:.1f}')} bytes written for each byte that came, "

@@ -3,7 +3,9 @@
 --   wrk … -s etcd.lua URL -- PEER METHOD KEYS
 --
 -- All requests are made before the first is sent, so that both peers cost the generator the same.
--- The last line of the output is the outcome as JSON.
+-- The last line of the output is the outcome as JSON, as outcome.lua has it.
+
+dofile(debug.getinfo(1, "S").source:match("^@(.*/)") .. "outcome.lua")
 
 local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 local value = '"' .. string.rep("x", 100) .. '"'
@@ -45,12 +47,4 @@ end
 function request()
    turn = turn % #requests + 1
    return requests[turn]
-end
-
-function done(summary, latency)
-   local errors = summary.errors
-   io.write(string.format(
-      '{"answers":%d,"us":%d,"p50_us":%d,"p99_us":%d,"errors":%d}\n',
-      summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-      errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end

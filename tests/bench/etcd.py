@@ -15,7 +15,6 @@ Exits 1 when a ratio is below its goal.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shutil
@@ -25,6 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from outcome import Outcome, outcome, percentile
 from system import Server, ask, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,15 +78,15 @@ def start_kv(
     return server, port
 
 
-def sample(port: int, peer: str, method: str, keys: int) -> dict[str, int]:
+def sample(port: int, peer: str, method: str, keys: int) -> Outcome:
     """What wrk says of one load."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(SCRIPT)]
     command += [f"http://127.0.0.1:{port}", "--", peer, method, str(keys)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    outcome = json.loads(output.splitlines()[-1])
-    if outcome["errors"]:
-        raise RuntimeError(f"{peer} {method}: {outcome['errors']} errors")
-    return outcome
+    said = outcome(output, CONNECTIONS)
+    if said.errors:
+        raise RuntimeError(f"{peer} {method}: {said.errors} errors")
+    return said
 
 
 def measure(binary: str) -> list[str]:
@@ -107,11 +107,11 @@ def measure(binary: str) -> list[str]:
                     before = sum(server.cpu_seconds() for server in all_of)
                     said = sample(ports[peer], peer, method, keys)
                     cpu = sum(server.cpu_seconds() for server in all_of) - before
-                    rate = said["answers"] / said["us"] * 1e6
-                    cpu_us = cpu / said["answers"] * 1e6
-                    row = (rate, said["p50_us"], said["p99_us"], cpu_us)
+                    cpu_us = cpu / said.answers * 1e6
+                    p50_us, p99_us = percentile(said.sent, 50), percentile(said.sent, 99)
+                    row = (said.rate, p50_us, p99_us, cpu_us)
                     taken.setdefault((method, keys, peer), []).append(row)
-                    print(f"{method} {keys} {peer}: {rate:,.0f}/s", file=sys.stderr, flush=True)
+                    print(f"{method} {keys} {peer}: {said.rate:,.0f}/s", file=sys.stderr, flush=True)
     rows = []
     for method, keys, goal in CASES:
         medians = {

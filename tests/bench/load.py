@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
-import json
 import os
 import select
 import socket
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from outcome import outcome, percentile
 from system import Server, busy_seconds
 
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
@@ -71,6 +71,7 @@ class Sample:
     rate: float
     """Answers a second."""
     p99_us: float
+    """Of the requests that were sent."""
     errors: int
     server_cores: float
     """CPU time a second that the server spent."""
@@ -93,8 +94,8 @@ def wrk(server: Server, port: int, request: HttpRequest, load: Load) -> Sample:
         command += [request.content_type, request.body]
 
     def read(output: str) -> tuple[float, float, int]:
-        outcome = json.loads(output.splitlines()[-1])
-        return outcome["answers"] / outcome["us"] * 1e6, outcome["p99_us"], outcome["errors"]
+        said = outcome(output, load.connections)
+        return said.rate, percentile(said.sent, 99), said.errors
 
     return _measure(server, command, load.threads, read)
 
@@ -112,8 +113,8 @@ def redis_benchmark(
 
 def redis_outcome(output: str) -> tuple[float, float]:
     """Answers a second, and the 99th percentile in microseconds, of what `--csv` says last."""
-    outcome = list(csv.DictReader(output.splitlines()))[-1]
-    return float(outcome["rps"]), float(outcome["p99_latency_ms"]) * 1000
+    said = list(csv.DictReader(output.splitlines()))[-1]
+    return float(said["rps"]), float(said["p99_latency_ms"]) * 1000
 
 
 def _measure(

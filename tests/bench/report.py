@@ -44,7 +44,8 @@ many bytes as kv's answer has.
   may do more.
 - `!`: some requests got no answer within 2 seconds, or one that says an error.
 - 99th percentiles are of GET with 64 connections and one generator thread, which then has a core
-  of its own.
+  of its own. Every request counts once, as redis-benchmark has it: wrk's correction for those that
+  were not sent while others were waited for is taken back.
 - CPU time an answer is the server's alone, its work in the kernel included."""
 
 

@@ -2,7 +2,9 @@
 --
 --   wrk … -s wrk_keys.lua URL -- METHOD KEYS [BODY]
 --
--- The last line of the output is the outcome as JSON.
+-- The last line of the output is the outcome as JSON, as outcome.lua has it.
+
+dofile(debug.getinfo(1, "S").source:match("^@(.*/)") .. "outcome.lua")
 
 local REQUESTS = 20000
 local requests, sent = {}, 0
@@ -20,12 +22,4 @@ end
 function request()
    sent = sent + 1
    return requests[sent % REQUESTS + 1]
-end
-
-function done(summary, latency, requests)
-   local errors = summary.errors
-   io.write(string.format(
-      '{"answers":%d,"us":%d,"p99_us":%d,"errors":%d}\n',
-      summary.requests, summary.duration, latency:percentile(99),
-      errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
