@@ -119,6 +119,10 @@ impl<S: Service> Worker<S> {
             return;
         }
         let Some(connection) = &mut state.connection else { return };
+        // It has gone back since the event was taken, and the workers are told of what comes.
+        if self.is_lane && !connection.in_lane {
+            return;
+        }
         match connection.phase {
             Phase::Reading if connection.out.is_empty() => {}
             Phase::Lingering { .. } if self.is_lane => {

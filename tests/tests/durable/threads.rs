@@ -1,6 +1,7 @@
 //! Which threads are at work for a client that does nothing but write.
 
 use tempfile::TempDir;
+use tests::eventually;
 
 use crate::{connect, on};
 
@@ -13,13 +14,20 @@ fn few_workers_have_nothing_to_do_with_a_client_that_only_writes() {
         let data = TempDir::new().expect("a directory");
         let server = on(data.path()).env("WORKERS", workers).start();
         let mut connection = connect(&server);
-        let before = server.process().sleeps("worker-");
-        for number in 0..WRITES {
-            let key = (number % 10).to_string();
-            assert!(connection.put(&key, "1").expect("an answer").is_done());
+        let mut sleeps = || {
+            let before = server.process().sleeps("worker-");
+            for number in 0..WRITES {
+                let key = (number % 10).to_string();
+                assert!(connection.put(&key, "1").expect("an answer").is_done());
+            }
+            server.process().sleeps("worker-") - before
+        };
+        if wakes_them {
+            let sleeps = sleeps();
+            assert!(sleeps > WRITES / 2, "{sleeps} with {workers} workers");
+        } else {
+            // There are some before it moves, and many while a slow disk keeps the thread away.
+            eventually("workers that sleep", || (sleeps() < WRITES / 2).then_some(()));
         }
-        let sleeps = server.process().sleeps("worker-") - before;
-        // Some before it moves, and some more if a busy machine keeps the thread away.
-        assert_eq!(sleeps > WRITES / 2, wakes_them, "{sleeps} with {workers} workers");
     }
 }
