@@ -122,7 +122,7 @@ class Throughput(Case):
     def _add(self, results: Results, peer: Peer, sample: Sample) -> None:
         results.add(self.name, peer.name, RATE, sample.rate)
         results.add(self.name, peer.name, P99_US, sample.p99_us)
-        results.add(self.name, peer.name, CPU_US, sample.server_cores / sample.rate * 1e6)
+        results.add(self.name, peer.name, CPU_US, sample.server_us)
         if sample.generator_share >= GENERATOR_SHARE_MAX:
             results.notes[self.name, peer.name].add("limited")
         if sample.errors:

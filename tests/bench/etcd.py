@@ -143,7 +143,8 @@ def main() -> int:
         [
             f"{version.stdout.splitlines()[0]}, {NODES} nodes, kv and wrk on one machine with "
             f"{os.cpu_count()} cores ({platform.machine()}); {CONNECTIONS} connections, values of "
-            f"100 bytes, medians of {ROUNDS} samples of {SECONDS} s taken in turn.",
+            f"100 bytes, medians of {ROUNDS} samples of {SECONDS} s taken in turn. Latencies are of the "
+            "requests that were sent, without wrk's correction.",
             "",
             "| 64 connections | gateway/s | kv/s | gateway p50 µs | kv p50 µs | gateway p99 µs | "
             "kv p99 µs | gateway CPU µs | kv CPU µs | ratio of rates | goal |",

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from outcome import outcome, percentile
 from system import Server, busy_seconds
@@ -73,8 +74,8 @@ class Sample:
     p99_us: float
     """Of the requests that were sent."""
     errors: int
-    server_cores: float
-    """CPU time a second that the server spent."""
+    server_us: float
+    """CPU time that the server spent for an answer."""
     generator_share: float
     """CPU time that the generator spent, of what its threads could have."""
     others_share: float
@@ -85,6 +86,15 @@ class Sample:
     """Lines that the server had logged then."""
 
 
+class Said(NamedTuple):
+    """What a load generator says itself."""
+
+    answers: int
+    rate: float
+    p99_us: float
+    errors: int
+
+
 def wrk(server: Server, port: int, request: HttpRequest, load: Load) -> Sample:
     """Keeps the connections busy with the request."""
     command = ["wrk", f"-t{load.threads}", f"-c{load.connections}", f"-d{load.seconds}s"]
@@ -93,9 +103,9 @@ def wrk(server: Server, port: int, request: HttpRequest, load: Load) -> Sample:
     if request.body:
         command += [request.content_type, request.body]
 
-    def read(output: str) -> tuple[float, float, int]:
-        said = outcome(output, load.connections)
-        return said.rate, percentile(said.sent, 99), said.errors
+    def read(output: str) -> Said:
+        said = outcome(output, load.connections, load.operation.depth)
+        return Said(said.answers, said.rate, percentile(said.sent, 99), said.errors)
 
     return _measure(server, command, load.threads, read)
 
@@ -108,7 +118,11 @@ def redis_benchmark(
     command += ["-c", str(load.connections), "-P", str(load.operation.depth), "-n", str(requests)]
     command += ["--threads", str(load.threads), *words]
 
-    return _measure(server, command, load.threads, lambda output: (*redis_outcome(output), 0))
+    def read(output: str) -> Said:
+        rate, p99_us = redis_outcome(output)
+        return Said(requests, rate, p99_us, 0)
+
+    return _measure(server, command, load.threads, read)
 
 
 def redis_outcome(output: str) -> tuple[float, float]:
@@ -121,7 +135,7 @@ def _measure(
     server: Server,
     command: list[str],
     threads: int,
-    read: Callable[[str], tuple[float, float, int]],
+    read: Callable[[str], Said],
 ) -> Sample:
     server_before, all_before = server.cpu_seconds(), busy_seconds()
     started = time.perf_counter()
@@ -135,12 +149,12 @@ def _measure(
     generator_cpu = usage.ru_utime + usage.ru_stime
     server_cpu = server.cpu_seconds() - server_before
     others_cpu = busy_seconds() - all_before - server_cpu - generator_cpu
-    rate, p99_us, errors = read(output)
+    said = read(output)
     return Sample(
-        rate=rate,
-        p99_us=p99_us,
-        errors=errors,
-        server_cores=server_cpu / elapsed,
+        rate=said.rate,
+        p99_us=said.p99_us,
+        errors=said.errors,
+        server_us=server_cpu / said.answers * 1e6,
         generator_share=generator_cpu / elapsed / min(threads, CORES),
         others_share=max(0.0, others_cpu / elapsed / CORES),
         resident_kib=server.resident_kib(),
