@@ -38,7 +38,7 @@ def outcome(output: str, connections: int, depth: int = 1) -> Outcome:
     """What the last line of the output says of so many connections, which send so many requests in
     a row."""
     said = json.loads(output.splitlines()[-1])
-    corrected = Counter({us: count for us, count in said["latencies"]})
+    corrected = Counter(dict(said["latencies"]))
     each = said["answers"] // connections
     sent = _sent(corrected, said["us"] // each) if each else corrected
     if depth == 1 and not said["errors"] and sent.total() != said["answers"]:

@@ -27,7 +27,7 @@ fn few_workers_have_nothing_to_do_with_a_client_that_only_writes() {
             assert!(sleeps > WRITES / 2, "{sleeps} with {workers} workers");
         } else {
             // There are some before it moves, and many while a slow disk keeps the thread away.
-            eventually("workers that sleep", || (sleeps() < WRITES / 2).then_some(()));
+            eventually("workers with nothing to do", || (sleeps() < WRITES / 2).then_some(()));
         }
     }
 }

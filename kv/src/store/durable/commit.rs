@@ -486,32 +486,3 @@ impl Shared {
         drop(before);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::store::durable::{Durable, Options};
-    use crate::store::{Condition, Key, Store};
-
-    #[test]
-    fn a_store_whose_thread_has_panicked_is_not_ready() {
-        let directory = TempDir::new().unwrap();
-        let options = Options {
-            directory: directory.path().to_owned(),
-            fsync: Fsync::Always,
-            cache_bytes: 1 << 20,
-        };
-        let store = Durable::open(&options).unwrap();
-        let (key, none) = (Key::new("key").unwrap(), Condition::default());
-        store.put(&key, "1", None, &none, |_| panic!("while it answers"));
-        store.close();
-        let (ready, is_ready) = channel();
-        store.ready(move |result| ready.send(result).unwrap());
-        let reason = "the thread that writes has panicked";
-        assert_eq!(is_ready.recv().unwrap(), Err(Refused::Unavailable(reason.into())));
-    }
-}
